@@ -1,0 +1,7 @@
+"""``unmorph protect``."""
+
+from __future__ import annotations
+
+
+def command() -> None:
+    """Protect the faces in photos."""

@@ -1,0 +1,34 @@
+"""Everything that can go wrong, as one small tree; each message says what to do about it."""
+
+from __future__ import annotations
+
+
+class UnmorphError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+    #: What the command line exits with when this error ends it.
+    exit_code = 1
+
+
+class PhotoError(UnmorphError):
+    """A photo cannot be read, is too large, or cannot be written."""
+
+
+class WeightsError(UnmorphError):
+    """A network's file is absent, damaged, or not the one that was asked for."""
+
+
+class DataError(UnmorphError):
+    """A dataset is absent or not laid out as its publisher does."""
+
+
+class ConfigError(UnmorphError):
+    """A setting is missing, unknown, or out of range."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UnmorphError):
+    """A part of the package needs an optional dependency that is not installed."""
+
+    exit_code = 2
