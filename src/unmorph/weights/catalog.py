@@ -71,7 +71,7 @@ _ENTRIES = (
         sha256="d193efd20ba0d6ad5247e6171afa5ef549d2953def75d90bfb6b837db6493a3c",
         licence="CC BY 4.0",
         preprocessing="BGR in 0..255 minus (103.939, 116.779, 123.68)",
-        note="Oxford's VGG16 up to conv4_3, Keras' port of the Caffe model: perceptual loss and metric",
+        note="Oxford's VGG16 up to conv4_3, Keras' port of the Caffe model: loss and metric",
         url=(
             "https://github.com/fchollet/deep-learning-models/releases/download/v0.1/"
             "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"

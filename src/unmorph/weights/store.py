@@ -132,8 +132,8 @@ def _download(item: WeightsEntry, target: Path) -> Path:
         except OSError as error:
             raise WeightsError(
                 f"{item.filename}: cannot download {item.url} ({type(error).__name__}); "
-                f"where there is no network, give --from (or {MIRROR_VARIABLE}) a folder that holds "
-                f"{item.filename} or {item.download_name}"
+                f"without a network, give --from (or {MIRROR_VARIABLE}) a folder that "
+                f"holds {item.filename} or {item.download_name}"
             ) from error
         return _keep(item, download, target)
 
