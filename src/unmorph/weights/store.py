@@ -130,10 +130,11 @@ def _download(item: WeightsEntry, target: Path) -> Path:
         try:
             pooch.HTTPDownloader(timeout=60)(item.url, str(download), None)
         except OSError as error:
+            served = dict.fromkeys((item.filename, download.name))
             raise WeightsError(
-                f"{item.filename}: cannot download {item.url} ({type(error).__name__}); "
-                f"without a network, give --from (or {MIRROR_VARIABLE}) a folder that "
-                f"holds {item.filename} or {item.download_name}"
+                f"{item.filename}: cannot download {item.url} ({type(error).__name__}); without a "
+                f"network, give --from (or {MIRROR_VARIABLE}) a folder that holds "
+                f"{' or '.join(served)}"
             ) from error
         return _keep(item, download, target)
 

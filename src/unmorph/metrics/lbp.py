@@ -1,0 +1,28 @@
+"""Local binary patterns (Ojala et al. 2002): a texture code for each pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skimage.feature import local_binary_pattern
+from torch import Tensor
+
+from unmorph.metrics.pixels import check_pair
+
+#: Rec. 601 luma of red, green, blue.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def lbp_maps(faces: Tensor) -> Tensor:
+    """Return the codes (N, H, W), 0..255: eight neighbours at radius 1 on the 8-bit grey image."""
+    luma = torch.tensor(_LUMA, device=faces.device).view(1, 3, 1, 1)
+    grey = ((faces + 1) * 127.5 * luma).sum(dim=1).round().clamp(0, 255)
+    images = grey.to(torch.uint8).cpu().numpy()
+    codes = [local_binary_pattern(image, P=8, R=1) for image in images]
+    return torch.from_numpy(np.stack(codes).astype(np.uint8))
+
+
+def lbp_difference(first: Tensor, second: Tensor) -> Tensor:
+    """Return the share of pixels (N,) whose code differs between two face batches in [-1,1]."""
+    check_pair(first, second)
+    return (lbp_maps(first) != lbp_maps(second)).float().mean(dim=(1, 2))
