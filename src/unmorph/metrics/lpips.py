@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,8 @@ class LPIPS(nn.Module):
         self.register_buffer("shift", shift, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
 
-    def _unit_activations(self, faces: Tensor) -> list[Tensor]:
-        """Return the five activations, each position scaled to unit length over its channels."""
+    def activations(self, faces: Tensor) -> list[Tensor]:
+        """Return the five activations of ``faces``, each position of unit length over channels."""
         x = (faces - self.shift) / self.scale
         activations = []
         for level, (_, stride, padding, pool) in enumerate(_CONVOLUTIONS):
@@ -65,12 +65,15 @@ class LPIPS(nn.Module):
             activations.append(x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))
         return activations
 
+    def compare(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+        """Return the distance (N,) of two sets of `activations`."""
+        levels = []
+        for level, (a, b) in enumerate(zip(first, second, strict=True)):
+            weighted = F.conv2d((a - b).square(), self.get_buffer(f"head{level}"))
+            levels.append(weighted.mean(dim=(1, 2, 3)))
+        return torch.stack(levels).sum(dim=0)
+
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the distance (N,) of two face batches in [-1,1]."""
         check_pair(first, second)
-        total = first.new_zeros(len(first))
-        pairs = zip(self._unit_activations(first), self._unit_activations(second), strict=True)
-        for level, (a, b) in enumerate(pairs):
-            weighted = F.conv2d((a - b).square(), self.get_buffer(f"head{level}"))
-            total = total + weighted.mean(dim=(1, 2, 3))
-        return total
+        return self.compare(self.activations(first), self.activations(second))
