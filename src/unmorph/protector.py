@@ -1,0 +1,141 @@
+"""The main road: a photo, its faces, their defense, the protected photo."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unmorph.faces.crop import Square, crop_square, frame, paste_perturbations
+from unmorph.faces.detect import Face, FaceDetector
+from unmorph.runtime import SHIPPED, Floats, OnnxDefense
+
+#: The defense that is part of this package.
+SHIPPED_DEFENSE = SHIPPED / "defense-subtle.onnx"
+
+
+@dataclass(frozen=True, eq=False)
+class ProtectedPhoto:
+    """A protected photo and what was done to it."""
+
+    #: (height, width, 3) uint8; equal to the photo where it shows no face.
+    pixels: NDArray[np.uint8]
+    #: The faces that were found, the largest first.
+    faces: tuple[Face, ...]
+    #: Where each of them was protected.
+    squares: tuple[Square, ...]
+    #: Likeness to the photo in decibels, over the squares only; infinite where nothing changed.
+    psnr: float
+    #: How long finding and protecting took.
+    seconds: float
+
+
+class Protector:
+    """Protects the faces in photos; make one and use it for many.
+
+    Args:
+        defense: what computes the perturbation of a batch of faces.
+        detector: what finds the faces in a photo.
+    """
+
+    def __init__(self, defense: OnnxDefense, detector: FaceDetector) -> None:
+        self.defense = defense
+        self.detector = detector
+
+    @classmethod
+    def load(
+        cls, weights: str | os.PathLike[str] | None = None, *, threads: int | None = None
+    ) -> Protector:
+        """Return a protector with a learned defense.
+
+        Args:
+            weights: the ONNX file of a defense; by default the one in this package.
+            threads: how many cores to use; all of them by default.
+
+        Raises:
+            WeightsError: a network is absent, damaged, or not a defense.
+        """
+        defense = OnnxDefense(weights or SHIPPED_DEFENSE, threads)
+        return cls(defense, FaceDetector(threads=threads))
+
+    def protect(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the photo with every face protected; pixels away from faces are the same.
+
+        Where no face is found the result equals the photo: `protect_photo` tells.
+
+        Args:
+            photo: (height, width, 3) uint8, RGB, upright.
+        """
+        return self.protect_photo(photo).pixels
+
+    def protect_photo(self, photo: NDArray[np.uint8]) -> ProtectedPhoto:
+        """Return the protected photo together with its faces, likeness and time."""
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            raise ValueError(
+                "expected a photo as (height, width, 3) uint8, got "
+                f"{tuple(photo.shape)} {photo.dtype}"
+            )
+        start = time.perf_counter()
+        found = ((face, frame(face.landmarks)) for face in self.detector.detect(photo))
+        visible = [(face, square) for face, square in found if square.overlaps(photo)]
+        faces, squares = zip(*visible, strict=True) if visible else ((), ())
+        protected = self._protected(photo, squares)
+        psnr = _psnr(photo, protected, squares)
+        return ProtectedPhoto(protected, faces, squares, psnr, time.perf_counter() - start)
+
+    def protect_faces(self, faces: Floats) -> Floats:
+        """Return a batch of faces protected.
+
+        Args:
+            faces: (N, 3, 128, 128) float32 in [-1, 1], framed as the paper does; the result stays
+                within the defense's epsilon of them.
+        """
+        return self.defense.protect(faces)
+
+    def _protected(
+        self, photo: NDArray[np.uint8], squares: tuple[Square, ...]
+    ) -> NDArray[np.uint8]:
+        if not squares:
+            unchanged: NDArray[np.uint8] = photo.copy()
+            return unchanged
+        faces = np.stack([crop_square(photo, square) for square in squares])
+        perturbations = self.protect_faces(faces) - faces
+        for face, perturbation in zip(faces, perturbations, strict=True):
+            if (face == face[0]).all():  # a black-and-white photo gets no colour
+                perturbation[:] = perturbation.mean(axis=0)
+        return paste_perturbations(photo, squares, perturbations, self.defense.epsilon)
+
+
+def protect(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the photo with every face protected by the shipped defense.
+
+    Args:
+        photo: (height, width, 3) uint8, RGB, upright; unchanged where it shows no face.
+
+    Raises:
+        WeightsError: the shipped networks are damaged.
+    """
+    return _default_protector().protect(photo)
+
+
+@cache
+def _default_protector() -> Protector:
+    return Protector.load()
+
+
+def _psnr(
+    photo: NDArray[np.uint8], protected: NDArray[np.uint8], squares: tuple[Square, ...]
+) -> float:
+    """Return the peak signal-to-noise ratio over the squares; an overlap counts for each."""
+    total, count = 0, 0
+    for square in squares:
+        left, top, right, bottom = square.within(photo)
+        for row in range(top, bottom):  # row by row, to hold no second copy of a large square
+            before = photo[row, left:right].astype(np.int32)
+            total += int(np.square(protected[row, left:right] - before).sum())
+        count += (right - left) * (bottom - top) * 3
+    return float(10 * np.log10(255**2 * count / total)) if total else float("inf")

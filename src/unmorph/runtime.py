@@ -1,0 +1,168 @@
+"""Networks under ONNX Runtime: numpy in, numpy out, no torch.
+
+All of them speak face batches: float32 NCHW in [-1, 1], 128 x 128 pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from unmorph.attributes import ATTRIBUTES
+from unmorph.bounds import bound
+from unmorph.errors import WeightsError
+
+Floats = NDArray[np.float32]
+PathLike = str | os.PathLike[str]
+
+#: The folder of the networks that are part of this package.
+SHIPPED = Path(__file__).parent / "weights" / "shipped"
+
+#: The faces' height and width.
+SIZE = 128
+
+#: Faces that go through a network at once; more only costs memory.
+_BATCH = 8
+
+# ONNX Runtime raises these, which have no base class of their own.
+_UNUSABLE = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+def open_session(path: PathLike, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Open an ONNX file for the CPU.
+
+    Args:
+        path: the file.
+        threads: how many cores one run may use; all of them by default.
+
+    Raises:
+        WeightsError: the file is absent or not an ONNX network.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(
+            f"{path}: no such network; give the path of an ONNX file, or reinstall unmorph if this "
+            "one is its own"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # its warnings are about the exporter, not for the user
+    try:
+        return onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"]
+        )
+    except _UNUSABLE as error:
+        raise WeightsError(f"{path}: not a usable ONNX network: {error}") from error
+
+
+class _Network:
+    """One ONNX file with named inputs and one named output."""
+
+    inputs: Sequence[str]
+    output: str
+
+    def __init__(self, path: PathLike, threads: int | None = None) -> None:
+        self.path = Path(path)
+        self._session = open_session(path, threads)
+        inputs = [node.name for node in self._session.get_inputs()]
+        outputs = [node.name for node in self._session.get_outputs()]
+        if inputs != list(self.inputs) or outputs != [self.output]:
+            raise WeightsError(
+                f"{path}: a network from {', '.join(inputs)} to {', '.join(outputs)}; expected one "
+                f"from {', '.join(self.inputs)} to {self.output}"
+            )
+
+    def _run(self, *arrays: NDArray[Any]) -> Floats:
+        faces = arrays[0]
+        if faces.ndim != 4 or faces.shape[1:] != (3, SIZE, SIZE):
+            raise ValueError(
+                f"expected a batch of faces (N, 3, {SIZE}, {SIZE}), got {tuple(faces.shape)}"
+            )
+        results = []
+        for start in range(0, max(len(faces), 1), _BATCH):
+            chunk = slice(start, start + _BATCH)
+            feed = {
+                name: np.ascontiguousarray(array[chunk], dtype=np.float32)
+                for name, array in zip(self.inputs, arrays, strict=True)
+            }
+            results.append(self._session.run([self.output], feed)[0])
+        return np.concatenate(results)
+
+
+class OnnxDefense(_Network):
+    """A perturbation generator: the learned defense.
+
+    The file's metadata says how far a pixel may move (``epsilon``, on the scale [-1, 1]).
+
+    Raises:
+        WeightsError: the file is absent, damaged, or not a defense.
+    """
+
+    inputs = ("faces",)
+    output = "perturbation"
+
+    def __init__(self, path: PathLike, threads: int | None = None) -> None:
+        super().__init__(path, threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.epsilon = float(metadata["epsilon"])
+        except (KeyError, ValueError) as error:
+            raise WeightsError(
+                f"{path}: its metadata names no epsilon; export it with `unmorph export`"
+            ) from error
+
+    def protect(self, faces: Floats) -> Floats:
+        """Return the protected faces, within epsilon of ``faces`` and within [-1, 1]."""
+        return bound(faces, faces + self._run(faces), self.epsilon)
+
+
+class OnnxDeepfake(_Network):
+    """An attribute-editing generator: StarGAN.
+
+    Raises:
+        WeightsError: the file is absent, damaged, or not such a network.
+    """
+
+    inputs = ("faces", "targets")
+    output = "edited"
+    edits = ATTRIBUTES
+
+    def edit(self, faces: Floats, targets: NDArray[Any]) -> Floats:
+        """Return the faces edited to have the target labels, (N, 5) of 0 and 1."""
+        if targets.shape != (len(faces), len(self.edits)):
+            raise ValueError(
+                f"expected targets ({len(faces)}, {len(self.edits)}), got {tuple(targets.shape)}"
+            )
+        return self._run(faces, targets)
+
+
+class OnnxClassifier(_Network):
+    """The attribute classifier that fills in the present labels of a photo that has none.
+
+    Raises:
+        WeightsError: the file is absent, damaged, or not such a network.
+    """
+
+    inputs = ("faces",)
+    output = "logits"
+
+    def labels(self, faces: Floats) -> Floats:
+        """Return the labels, (N, 5) of 0 and 1: the likeliest hair colour, and sex and age."""
+        logits = self._run(faces)
+        labels = (logits > 0).astype(np.float32)
+        labels[:, :3] = np.eye(3, dtype=np.float32)[logits[:, :3].argmax(axis=1)]
+        return labels
