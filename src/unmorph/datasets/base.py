@@ -1,0 +1,152 @@
+"""Sets of faces read from a folder or a zip, cropped as the paper crops them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from unmorph.errors import DataError
+
+#: Endings of the files that count as photos.
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class PhotoSource:
+    """The photos of a folder or of a zip, by name relative to it.
+
+    Args:
+        path: a folder or a ``.zip`` file.
+
+    Raises:
+        DataError: there is no such folder or zip, or it holds no photo.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._zip: zipfile.ZipFile | None = None
+        if self.path.is_dir():
+            found = (p.relative_to(self.path).as_posix() for p in self.path.rglob("*"))
+        elif zipfile.is_zipfile(self.path):
+            self._zip = zipfile.ZipFile(self.path)
+            found = iter(self._zip.namelist())
+        else:
+            raise DataError(f"{self.path}: expected a folder of photos or a zip of them")
+        self.names = tuple(sorted(n for n in found if n.lower().endswith(PHOTO_ENDINGS)))
+        if not self.names:
+            raise DataError(f"{self.path}: no photo in it (looked for {', '.join(PHOTO_ENDINGS)})")
+
+    def read(self, name: str) -> Image.Image:
+        """Decode one photo as RGB.
+
+        Raises:
+            DataError: the photo is missing or cannot be decoded.
+        """
+        try:
+            data = self._zip.read(name) if self._zip else (self.path / name).read_bytes()
+            return Image.open(io.BytesIO(data)).convert("RGB")
+        except (KeyError, OSError, UnidentifiedImageError, zipfile.BadZipFile) as error:
+            raise DataError(f"{self.path}: cannot read {name}: {error}") from error
+
+    def sha256(self) -> str:
+        """Hash the zip's bytes, or a folder's names and sizes (its photos are not read)."""
+        digest = hashlib.sha256()
+        if self._zip is None:
+            for name in self.names:
+                digest.update(f"{name} {(self.path / name).stat().st_size}\n".encode())
+            return digest.hexdigest()
+        with self.path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+
+def centre_crop(photo: Image.Image, side: int) -> Image.Image:
+    """Cut the centred square of ``side`` pixels; a photo smaller than that is cut to its short side."""
+    side = min(side, *photo.size)
+    left = round((photo.width - side) / 2)
+    top = round((photo.height - side) / 2)
+    return photo.crop((left, top, left + side, top + side))
+
+
+@dataclass(frozen=True)
+class FaceDataset:
+    """Faces of one geometry, with attribute labels where the publisher gives them.
+
+    Attributes:
+        name: how reports call the set.
+        source: where the photos are.
+        names: the photos that belong to the set, in the order of their index.
+        crop: side in pixels of the centred square that is cut out before resizing.
+        labels: (N, 5) float32 of 0 and 1 in the order of `unmorph.attributes.ATTRIBUTES`, or None.
+    """
+
+    name: str
+    source: PhotoSource
+    names: Sequence[str]
+    crop: int
+    labels: np.ndarray | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def face(self, index: int, size: int = 128) -> np.ndarray:
+        """Return face ``index`` as (size, size, 3) uint8, cropped and resized as in the paper."""
+        photo = centre_crop(self.source.read(self.names[index]), self.crop)
+        if photo.size != (size, size):
+            photo = photo.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(photo)
+
+    def faces(self, size: int = 128) -> Iterator[np.ndarray]:
+        """Yield all faces in order, decoded by a few threads ahead of the reader."""
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            block = 256
+            for start in range(0, len(self), block):
+                indices = range(start, min(start + block, len(self)))
+                yield from pool.map(lambda index: self.face(index, size), indices)
+
+    def subset(self, indices: Sequence[int]) -> FaceDataset:
+        """Return the set restricted to ``indices``."""
+        labels = None if self.labels is None else self.labels[list(indices)]
+        return FaceDataset(
+            self.name, self.source, [self.names[i] for i in indices], self.crop, labels
+        )
+
+
+def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> np.ndarray:
+    """Return all faces as one (N, size, size, 3) uint8 array, memory-mapped from ``cache``.
+
+    The first call decodes the set and writes the array (whole or not at all); later calls only map
+    it, so a training run starts at once and a set larger than memory still works.
+    """
+    key = "\n".join([str(dataset.source.path.resolve()), str(dataset.crop), str(size), *dataset.names])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    path = Path(cache) / f"{dataset.name}-{size}-{digest}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            array = np.lib.format.open_memmap(
+                partial, mode="w+", dtype=np.uint8, shape=(len(dataset), size, size, 3)
+            )
+            for index, face in enumerate(dataset.faces(size)):
+                array[index] = face
+            array.flush()
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def to_faces(photos: np.ndarray) -> np.ndarray:
+    """Convert (N, H, W, 3) uint8 to a face batch: float32 (N, 3, H, W) in [-1,1]."""
+    faces = photos.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(faces.transpose(0, 3, 1, 2))

@@ -1,0 +1,78 @@
+"""CelebA in its official layout: aligned photos, attribute list, partition list."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from unmorph.attributes import ATTRIBUTES
+from unmorph.datasets.base import FaceDataset, PhotoSource
+from unmorph.errors import DataError
+
+PARTITIONS = {"train": "0", "val": "1", "test": "2"}
+
+#: The paper cuts the centre 178x178 out of the aligned 178x218 photo (section 4.1).
+CROP = 178
+
+#: Where the photos may lie inside the data folder; the first that holds the split is used.
+SOURCES = ("img_align_celeba", "img_align_celeba.zip", "train-128", "train-128.zip")
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in path.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot read it ({error.strerror}); CelebA's official list files belong "
+            "beside its photos"
+        ) from error
+
+
+def load_celeba(
+    folder: str | os.PathLike[str],
+    split: str,
+    *,
+    photos: str | os.PathLike[str] | None = None,
+    attributes: tuple[str, ...] = ATTRIBUTES,
+) -> FaceDataset:
+    """Open one partition of CelebA.
+
+    Args:
+        folder: holds ``list_attr_celeba.txt``, ``list_eval_partition.txt`` and the photos as
+            ``img_align_celeba`` (folder or zip) or ``train-128`` (already cropped faces).
+        split: ``train``, ``val`` or ``test``.
+        photos: the photos' folder or zip, where it is none of those.
+        attributes: which of the forty labels to keep, in this order.
+
+    Raises:
+        DataError: a file is missing or malformed, or no photo of the split is there.
+    """
+    folder = Path(folder)
+    if split not in PARTITIONS:
+        raise DataError(f"unknown CelebA split {split!r}; choose one of {', '.join(PARTITIONS)}")
+    partition = {
+        Path(row[0]).stem: row[1] for row in _rows(folder / "list_eval_partition.txt")
+    }
+    _, header, *rows = _rows(folder / "list_attr_celeba.txt")
+    if missing := [name for name in attributes if name not in header]:
+        raise DataError(f"{folder / 'list_attr_celeba.txt'}: no column {', '.join(missing)}")
+    columns = [1 + header.index(name) for name in attributes]
+    labels = {Path(row[0]).stem: [row[column] == "1" for column in columns] for row in rows}
+
+    candidates = [Path(photos)] if photos else [folder / name for name in SOURCES]
+    for path in candidates:
+        if not path.exists():
+            continue
+        source = PhotoSource(path)
+        names = [
+            name
+            for name in source.names
+            if partition.get(Path(name).stem) == PARTITIONS[split] and Path(name).stem in labels
+        ]
+        if names:
+            table = np.array([labels[Path(name).stem] for name in names], dtype=np.float32)
+            return FaceDataset("celeba", source, names, CROP, table)
+    looked = ", ".join(str(path) for path in candidates)
+    raise DataError(f"{folder}: no photo of CelebA's {split} partition; looked in {looked}")

@@ -1,0 +1,62 @@
+"""Random training batches and the labels that StarGAN is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unmorph.attributes import ATTRIBUTES, edit_targets
+
+
+class Batches:
+    """Endless random batches of faces, each photo once an epoch, half of them mirrored.
+
+    Args:
+        photos: (N, H, W, 3) uint8, memory-mapped or not.
+        labels: (N, attributes) of 0 and 1.
+        batch_size: faces a batch; the remainder of an epoch is dropped.
+        generator: the only source of randomness. Restoring its state and `state` continues the
+            sequence as if it had never stopped.
+    """
+
+    def __init__(
+        self, photos: np.ndarray, labels: np.ndarray, batch_size: int, generator: torch.Generator
+    ) -> None:
+        self.photos = photos
+        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.float32))
+        self.batch_size = batch_size
+        self.generator = generator
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._at = 0
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint must hold beside the generator's state."""
+        return {"order": self._order, "at": self._at}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go back to a saved `state`."""
+        self._order, self._at = state["order"], state["at"]  # type: ignore[assignment]
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """Return faces (B, 3, H, W) float32 in [-1,1], channels last in memory, and labels (B, A)."""
+        if self._at + self.batch_size > len(self._order):
+            self._order = torch.randperm(len(self.photos), generator=self.generator)
+            self._at = 0
+        indices = self._order[self._at : self._at + self.batch_size]
+        self._at += self.batch_size
+        mirrored = torch.rand(len(indices), generator=self.generator) < 0.5
+        # Sorted reads keep a memory-mapped file fast; the batch is put back in its own order.
+        ranks = np.argsort(indices.numpy())
+        picked = np.empty((len(ranks), *self.photos.shape[1:]), dtype=np.uint8)
+        picked[ranks] = self.photos[indices.numpy()[ranks]]
+        faces = torch.from_numpy(picked).permute(0, 3, 1, 2).float() / 127.5 - 1
+        faces = torch.where(mirrored[:, None, None, None], faces.flip(3), faces)
+        return faces.contiguous(memory_format=torch.channels_last), self.labels[indices]
+
+
+def random_single_edits(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return targets (N, 5), each one uniformly drawn edit away from its row of ``labels``."""
+    drawn = torch.randint(len(ATTRIBUTES), (len(labels),), generator=generator)
+    choices = torch.stack([edit_targets(labels, edit) for edit in ATTRIBUTES], dim=1)
+    return choices[torch.arange(len(labels)), drawn]

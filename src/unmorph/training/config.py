@@ -1,0 +1,170 @@
+"""Frozen training configurations, read from TOML files."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unmorph.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DeepfakeStage:
+    """One stretch of StarGAN training at one image size.
+
+    Attributes:
+        image_size: side of the faces in pixels.
+        steps: generator updates.
+        batch_size: faces a step.
+        adversarial: ``wgan-gp`` (Gulrajani et al. 2017, the publisher's), ``hinge`` with a lazy R1
+            penalty (Lim and Ye 2017; Mescheder et al. 2018), or ``none``: the generator learns to
+            reproduce a face under its own labels, the discriminator only to classify real ones.
+        critic_steps: discriminator updates for each generator update.
+        discriminator_warmup: discriminator updates before the first generator update.
+        generator_lr, discriminator_lr: Adam's learning rates.
+        decay: ``constant``, ``cosine`` to zero, or ``linear`` to zero over the second half.
+        betas: Adam's betas.
+        classification, cycle, identity: weights of the domain classification loss (summed over the
+            domains), of the L1 cycle reconstruction and of the L1 reconstruction under own labels.
+        penalty: weight of the gradient penalty (``wgan-gp``) or of R1 (``hinge``).
+        penalty_every: discriminator updates from one R1 penalty to the next.
+        single_edits: share of targets that are one edit of the face's own labels; the others are
+            the labels of another face of the batch, as the publisher samples them.
+        ema: decay of the moving average of the generator's weights.
+    """
+
+    image_size: int
+    steps: int
+    batch_size: int = 16
+    adversarial: str = "wgan-gp"
+    critic_steps: int = 5
+    discriminator_warmup: int = 0
+    generator_lr: float = 1e-4
+    discriminator_lr: float = 1e-4
+    decay: str = "linear"
+    betas: tuple[float, float] = (0.5, 0.999)
+    classification: float = 1.0
+    cycle: float = 10.0
+    identity: float = 0.0
+    penalty: float = 10.0
+    penalty_every: int = 1
+    single_edits: float = 0.0
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
+        _one_of("decay", self.decay, ("constant", "cosine", "linear"))
+        _positive(self, "image_size", "steps", "batch_size", "critic_steps", "penalty_every")
+
+
+@dataclass(frozen=True)
+class DeepfakeConfig:
+    """How a StarGAN is trained.
+
+    Attributes:
+        stages: run one after the other; a new image size starts a new discriminator.
+        conv_dim, repeat_num: the generator's size (`unmorph.deepfakes.stargan.Generator`).
+        discriminator_conv_dim: channels after the discriminator's first convolution.
+        start: ``random`` weights (the publisher's) or ``near-identity``
+            (`unmorph.deepfakes.stargan.Generator.start_near_identity_`).
+        seed: of the weights, the order of the faces and the targets.
+        precision: ``bf16`` (autocast) or ``fp32``.
+        compile: whether to compile the networks (needs a C++ compiler on a CPU).
+        report_every: steps from one set of figures and pictures on val to the next.
+    """
+
+    stages: tuple[DeepfakeStage, ...]
+    conv_dim: int = 64
+    repeat_num: int = 6
+    discriminator_conv_dim: int = 64
+    start: str = "random"
+    seed: int = 0
+    precision: str = "fp32"
+    compile: bool = False
+    report_every: int = 1000
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, ("fp32", "bf16"))
+        _one_of("start", self.start, ("random", "near-identity"))
+        _positive(self, "conv_dim", "repeat_num", "discriminator_conv_dim", "report_every")
+        if not self.stages:
+            raise ConfigError("a deepfake config needs at least one [[stages]] table")
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key} = {value!r}: choose one of {', '.join(choices)}")
+
+
+def _positive(config: object, *keys: str) -> None:
+    for key in keys:
+        if getattr(config, key) <= 0:
+            raise ConfigError(f"{key} = {getattr(config, key)}: must be positive")
+
+
+def load_config(path: str | Path, kind: type[T]) -> T:
+    """Read a TOML file as a configuration of the given kind.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown, missing or of the wrong type.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read it: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return from_table(table, kind)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def from_table(table: dict[str, Any], kind: type[T]) -> T:
+    """Build a configuration from plain values, refusing unknown and mistyped keys."""
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(table) - set(fields)):
+        raise ConfigError(f"unknown key {', '.join(unknown)}; known: {', '.join(sorted(fields))}")
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in table
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"missing key {', '.join(missing)}")
+    return kind(**{name: _value(name, value, hints[name]) for name, value in table.items()})
+
+
+def _value(name: str, value: Any, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        present = [a for a in arguments if a is not type(None)]
+        return None if value is None else _value(name, value, present[0])
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{name}: expected a list, got {value!r}")
+        return tuple(_value(name, item, arguments[0]) for item in value)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name}: expected a table, got {value!r}")
+        return from_table(value, hint)  # type: ignore[arg-type]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{name}: expected {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,341 @@
+"""Training of a StarGAN (Choi et al., CVPR 2018) on CelebA."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.datasets.base import FaceDataset, decoded, to_faces
+from unmorph.deepfakes.stargan import Discriminator, Generator
+from unmorph.errors import ConfigError
+from unmorph.training.batches import Batches, random_single_edits
+from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
+from unmorph.training.config import DeepfakeConfig, DeepfakeStage, from_table
+from unmorph.training.runlog import RunLog, contact_sheet
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 120
+VAL_FACES = 128
+
+
+WARM_UP = 100
+
+
+def learning_rate(decay: str, step: int, steps: int) -> float:
+    """Return the factor on the learning rate at ``step`` of ``steps``.
+
+    The first `WARM_UP` steps ramp it up: Adam's first steps are all of full size, and weights that
+    carry pixels (`Generator.start_near_identity_`) do not survive them.
+    """
+    if step < WARM_UP:
+        return (1 + step) / WARM_UP
+    if decay == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * step / steps))
+    if decay == "linear":
+        return min(1.0, 2 * (1 - step / steps))
+    return 1.0
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross entropy summed over the domains, mean over the faces (the publisher's)."""
+    loss = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
+    return loss / len(labels)
+
+
+def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """WGAN-GP's penalty (Gulrajani et al. 2017): (|grad D(mixed)| - 1)^2, mean over the faces."""
+    mixed = (mix * real + (1 - mix) * fake).requires_grad_()
+    realness, _ = discriminator(mixed)
+    (gradient,) = torch.autograd.grad(realness.float().sum(), mixed, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+    """R1 (Mescheder et al. 2018): half the squared gradient at real faces, mean over the faces."""
+    real = real.detach().requires_grad_()
+    realness, _ = discriminator(real)
+    per_face = realness.float().flatten(1).mean(1)
+    (gradient,) = torch.autograd.grad(per_face.sum(), real, create_graph=True)
+    return 0.5 * gradient.flatten(1).square().sum(1).mean()
+
+
+class DeepfakeTrainer:
+    """Trains one StarGAN; everything that changes is in `state`, so a run can stop anywhere.
+
+    Args:
+        config: the stages and the networks' sizes.
+        train, val: faces with labels.
+        folder: takes the checkpoint, the log and the pictures.
+        cache: folder for decoded faces.
+    """
+
+    def __init__(
+        self,
+        config: DeepfakeConfig,
+        train: FaceDataset,
+        val: FaceDataset,
+        folder: Path,
+        cache: Path,
+    ) -> None:
+        if train.labels is None or val.labels is None:
+            raise ConfigError("a deepfake is trained on faces with labels, such as CelebA")
+        self.config, self.train, self.val = config, train, val
+        self.folder, self.cache = folder, cache
+        torch.manual_seed(config.seed)
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.generator = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num)
+        if config.start == "near-identity":
+            self.generator.start_near_identity_()
+        self.generator.to(memory_format=torch.channels_last)
+        self.average = {k: v.clone() for k, v in self.generator.state_dict().items()}
+        self.stage = 0
+        self.step = 0
+        self.critic_updates = 0
+        self.seconds = 0.0
+        self._start_stage()
+
+    def _start_stage(self) -> None:
+        stage = self.current
+        previous = getattr(self, "discriminator", None)
+        if previous is None or self._size != stage.image_size:
+            # As deep as leaves a 2x2 patch map, so that a small stage costs little.
+            depth = int(math.log2(stage.image_size)) - 1
+            self._size = stage.image_size
+            self.discriminator = Discriminator(
+                stage.image_size, self.config.discriminator_conv_dim, len(ATTRIBUTES), depth
+            ).to(memory_format=torch.channels_last)
+        self.generator_adam = torch.optim.Adam(
+            self.generator.parameters(), stage.generator_lr, betas=stage.betas
+        )
+        self.discriminator_adam = torch.optim.Adam(
+            self.discriminator.parameters(), stage.discriminator_lr, betas=stage.betas
+        )
+        photos = decoded(self.train, stage.image_size, self.cache)
+        labels = np.asarray(self.train.labels)
+        self.batches = Batches(photos, labels, stage.batch_size, self.random)
+        run: Callable[[nn.Module], Any] = torch.compile if self.config.compile else lambda net: net
+        self._edit, self._judge = run(self.generator), run(self.discriminator)
+
+    @property
+    def current(self) -> DeepfakeStage:
+        """The stage that is running."""
+        return self.config.stages[self.stage]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a checkpoint must hold to continue as if never stopped."""
+        return {
+            "config": dataclasses.asdict(self.config),
+            "stage": self.stage,
+            "step": self.step,
+            "critic_updates": self.critic_updates,
+            "seconds": self.seconds,
+            "random": self.random.get_state(),
+            "batches": self.batches.state(),
+            "generator": self.generator.state_dict(),
+            "average": self.average,
+            "discriminator": self.discriminator.state_dict(),
+            "generator_adam": self.generator_adam.state_dict(),
+            "discriminator_adam": self.discriminator_adam.state_dict(),
+        }
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint of the same configuration.
+
+        Raises:
+            ConfigError: stages that already ran, or the networks, differ from the checkpoint's.
+        """
+        state = load_checkpoint(path)
+        saved = from_table(state["config"], DeepfakeConfig)
+        ran = state["stage"] + 1
+        same = dataclasses.replace(saved, stages=self.config.stages, report_every=1)
+        if dataclasses.replace(self.config, report_every=1) != same or (
+            saved.stages[:ran] != self.config.stages[:ran]
+        ):
+            raise ConfigError(
+                f"{path}: was trained with another configuration; later stages may differ, "
+                "what already ran may not"
+            )
+        self.generator.load_state_dict(state["generator"])
+        self.stage, self.step = state["stage"], state["step"]
+        self._start_stage()
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.generator_adam.load_state_dict(state["generator_adam"])
+        self.discriminator_adam.load_state_dict(state["discriminator_adam"])
+        self.average = state["average"]
+        self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
+        self.random.set_state(state["random"])
+        self.batches.restore(state["batches"])
+
+    def run(self, log: RunLog) -> None:
+        """Train until the last stage is done."""
+        saved = time.monotonic()
+        while self.stage < len(self.config.stages):
+            stage = self.current
+            title = f"stage {self.stage + 1}/{len(self.config.stages)} at {stage.image_size}"
+            with log.progress(title, self.step, stage.steps) as bar:
+                while self.step < stage.steps:
+                    began = time.monotonic()
+                    log.add(self.update())
+                    self.step += 1
+                    self.seconds += time.monotonic() - began
+                    bar.advance(bar.task_ids[0])
+                    if self.step % self.config.report_every == 0 or self.step == stage.steps:
+                        self.report(log)
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        save_checkpoint(self.folder / CHECKPOINT, self.state())
+                        saved = time.monotonic()
+            if self.stage + 1 == len(self.config.stages):
+                break
+            self.generator.load_state_dict(self.average)
+            self.stage, self.step, self.critic_updates = self.stage + 1, 0, 0
+            self._start_stage()
+            save_checkpoint(self.folder / CHECKPOINT, self.state())
+        save_checkpoint(self.folder / CHECKPOINT, self.state())
+
+    def update(self) -> dict[str, Tensor]:
+        """Run one step: the discriminator's updates, then the generator's."""
+        stage = self.current
+        factor = learning_rate(stage.decay, self.step, stage.steps)
+        for adam, rate in (
+            (self.generator_adam, stage.generator_lr),
+            (self.discriminator_adam, stage.discriminator_lr),
+        ):
+            adam.param_groups[0]["lr"] = rate * factor
+        if stage.adversarial == "none":
+            return self._reproduce()
+        extra = stage.discriminator_warmup if self.step == 0 else 0
+        for _ in range(extra + stage.critic_steps - 1):
+            faces, labels = self.batches.next()
+            with torch.no_grad(), self._autocast():
+                fakes = self._edit(faces, self._targets(labels)).float()
+            self._update_discriminator(faces, labels, fakes)
+        faces, labels = self.batches.next()
+        targets = self._targets(labels)
+        with self._autocast():
+            fakes = self._edit(faces, targets).float()
+        figures = self._update_discriminator(faces, labels, fakes.detach())
+        return {**figures, **self._update_generator(faces, labels, targets, fakes)}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _targets(self, labels: Tensor) -> Tensor:
+        share = self.current.single_edits
+        permuted = labels[torch.randperm(len(labels), generator=self.random)]
+        single = torch.rand(len(labels), 1, generator=self.random) < share
+        return torch.where(single, random_single_edits(labels, self.random), permuted)
+
+    def _reproduce(self) -> dict[str, Tensor]:
+        faces, labels = self.batches.next()
+        with self._autocast():
+            same = self._edit(faces, labels).float()
+            _, logits = self._judge(faces)
+        identity = F.l1_loss(same, faces)
+        classification = classification_loss(logits, labels)
+        self._apply(self.generator_adam, identity)
+        self._apply(self.discriminator_adam, classification)
+        self._average()
+        return {"identity": identity.detach(), "real classification": classification.detach()}
+
+    def _update_discriminator(
+        self, faces: Tensor, labels: Tensor, fakes: Tensor
+    ) -> dict[str, Tensor]:
+        stage = self.current
+        with self._autocast():
+            realness, logits = self._judge(torch.cat([faces, fakes]))
+        real, fake = realness.float().chunk(2)
+        classification = classification_loss(logits[: len(faces)], labels)
+        if stage.adversarial == "wgan-gp":
+            adversarial = fake.mean() - real.mean()
+        else:
+            adversarial = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        loss = adversarial + stage.classification * classification
+        if stage.adversarial == "wgan-gp":
+            mix = torch.rand(len(faces), 1, 1, 1, generator=self.random)
+            loss = loss + stage.penalty * gradient_penalty(self.discriminator, faces, fakes, mix)
+        elif self.critic_updates % stage.penalty_every == 0:
+            penalty = r1_penalty(self.discriminator, faces)
+            loss = loss + stage.penalty * stage.penalty_every * penalty
+        self.critic_updates += 1
+        self._apply(self.discriminator_adam, loss)
+        return {"real classification": classification.detach(), "critic": adversarial.detach()}
+
+    def _update_generator(
+        self, faces: Tensor, labels: Tensor, targets: Tensor, fakes: Tensor
+    ) -> dict[str, Tensor]:
+        stage = self.current
+        self.discriminator.requires_grad_(False)
+        with self._autocast():
+            realness, logits = self._judge(fakes)
+            if stage.identity:
+                both = torch.cat([fakes, faces])
+                cycled, same = self._edit(both, labels.repeat(2, 1)).float().chunk(2)
+            else:
+                cycled, same = self._edit(fakes, labels).float(), faces
+        adversarial = -realness.float().mean()
+        classification = classification_loss(logits, targets)
+        cycle, identity = F.l1_loss(cycled, faces), F.l1_loss(same, faces)
+        loss = (
+            adversarial
+            + stage.classification * classification
+            + stage.cycle * cycle
+            + stage.identity * identity
+        )
+        self._apply(self.generator_adam, loss)
+        self.discriminator.requires_grad_(True)
+        self._average()
+        return {
+            "adversarial": adversarial.detach(),
+            "fake classification": classification.detach(),
+            "cycle": cycle.detach(),
+            "identity": identity.detach(),
+        }
+
+    def _apply(self, adam: torch.optim.Optimizer, loss: Tensor) -> None:
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # A young average follows the weights quickly, an old one smooths them.
+        decay = min(self.current.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self.generator.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    @torch.no_grad()
+    def report(self, log: RunLog) -> None:
+        """Measure the averaged generator on val and draw its edits."""
+        net = Generator(self.config.conv_dim, len(ATTRIBUTES), self.config.repeat_num)
+        net.load_state_dict(self.average)
+        net = net.to(memory_format=torch.channels_last)
+        photos = decoded(self.val, self.current.image_size, self.cache)[:VAL_FACES]
+        faces = torch.from_numpy(to_faces(photos)).contiguous(memory_format=torch.channels_last)
+        labels = torch.from_numpy(np.asarray(self.val.labels)[:VAL_FACES])
+        with self._autocast():
+            outputs = {edit: net(faces, edit_targets(labels, edit)).float() for edit in ATTRIBUTES}
+            own = net(faces, labels).float()
+        figures = {
+            f"val moved {edit}": (output - faces).square().mean().item()
+            for edit, output in outputs.items()
+        }
+        figures["val own-label"] = (own - faces).square().mean().item()
+        figures["minutes"] = self.seconds / 60
+        log.report(self._total_steps(), figures)
+        columns = [faces, *outputs.values(), own]
+        log.picture(
+            "edits", self._total_steps(), contact_sheet([[c[i] for c in columns] for i in range(8)])
+        )
+
+    def _total_steps(self) -> int:
+        return self.step + sum(stage.steps for stage in self.config.stages[: self.stage])
