@@ -160,9 +160,13 @@ class OnnxClassifier(_Network):
     inputs = ("faces",)
     output = "logits"
 
+    def logits(self, faces: Floats) -> Floats:
+        """Return the network's own output (N, 5): positive where it sees the attribute."""
+        return self._run(faces)
+
     def labels(self, faces: Floats) -> Floats:
         """Return the labels, (N, 5) of 0 and 1: the likeliest hair colour, and sex and age."""
-        logits = self._run(faces)
+        logits = self.logits(faces)
         labels = (logits > 0).astype(np.float32)
         labels[:, :3] = np.eye(3, dtype=np.float32)[logits[:, :3].argmax(axis=1)]
         return labels

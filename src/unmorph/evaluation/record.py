@@ -1,0 +1,123 @@
+"""One JSON file a run: everything that a table or a figure needs, and how it came about."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from unmorph.errors import DataError
+from unmorph.evaluation.summary import Summary
+
+#: Version of the file's layout.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure over all faces and edits, and over the faces for each edit alone."""
+
+    overall: Summary
+    edits: dict[str, Summary]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run found.
+
+    Attributes:
+        created: when it ended, ISO 8601 in UTC.
+        dataset: name, split, number of faces, SHA-256 of its files and of the list of photos.
+        deepfake: name, edits, SHA-256 of its weights, whatever it says about its provenance.
+        defense: name, and epsilon and SHA-256 of its weights where it has them.
+        judge: the attribute judge's name and SHA-256, or None.
+        settings: the options of the run, the seed among them.
+        machine: device, threads, processor, operating system.
+        versions: of Python and of the packages that computed the figures.
+        commit: of the working tree that ran, ``-dirty`` where it was changed; None outside one.
+        seconds: wall time of the run; a resumed run counts all its parts.
+        figures: comparison -> metric -> figure. The comparisons are named in
+            `unmorph.evaluation.run`.
+    """
+
+    created: str
+    dataset: dict[str, Any]
+    deepfake: dict[str, Any]
+    defense: dict[str, Any]
+    judge: dict[str, Any] | None
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    seconds: float
+    figures: dict[str, dict[str, Figure]]
+
+    def mean(self, comparison: str, metric: str) -> float | None:
+        """Return one overall mean; None where the run did not measure it."""
+        figure = self.figures.get(comparison, {}).get(metric)
+        return figure.overall.mean if figure else None
+
+
+def write_record(record: Record, path: str | os.PathLike[str]) -> None:
+    """Write a record, whole or not at all."""
+    text = json.dumps(
+        {"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=1, allow_nan=False
+    )
+    write_whole(Path(path), (text + "\n").encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_record(path: str | os.PathLike[str]) -> Record:
+    """Read a record.
+
+    Raises:
+        DataError: the file cannot be read, is no record, or is of another schema version.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a record of `unmorph evaluate`: {error}; give the JSON it wrote"
+        ) from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise DataError(f"{path}: not a record of `unmorph evaluate`; give the JSON file it wrote")
+    version = content.pop("schema_version")
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{path}: a record of schema version {version}, this unmorph reads {SCHEMA_VERSION}; "
+            "run `unmorph evaluate` again, or use the unmorph that wrote it"
+        )
+    expected = {field.name for field in fields(Record)}
+    if wrong := expected.symmetric_difference(content):
+        raise DataError(
+            f"{path}: a damaged record, {', '.join(sorted(wrong))} missing or unknown; "
+            "run `unmorph evaluate` again"
+        )
+    try:
+        content["figures"] = {
+            comparison: {metric: _figure(value) for metric, value in table.items()}
+            for comparison, table in content["figures"].items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: a damaged record, its figures are malformed ({error}); "
+            "run `unmorph evaluate` again"
+        ) from error
+    return Record(**content)
+
+
+def _figure(value: dict[str, Any]) -> Figure:
+    edits = {edit: Summary(**summary) for edit, summary in value["edits"].items()}
+    return Figure(Summary(**value["overall"]), edits)

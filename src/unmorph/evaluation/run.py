@@ -1,0 +1,334 @@
+"""Run a deepfake over faces with and without a defense and record what it does to them.
+
+With x a face, x_adv the protected face and G an edit of the deepfake, the comparisons are
+
+- ``input``: x with x_adv (the paper's table 1),
+- ``output``: x_adv with G(x_adv) (table 2),
+- ``total``: x with G(x_adv) (table 3),
+- ``unprotected``: x with G(x) (table 2, "no defense").
+
+Beside them stand ``own_labels`` (x with G(x) where the edit asks for the labels that x has: the
+deepfake's own reconstruction error, which no defense undoes), ``suppression`` and ``dsr``
+(`unmorph.metrics.suppression`), and ``edit_success`` by an attribute judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unmorph import metrics
+from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.datasets.base import FaceDataset, to_faces
+from unmorph.errors import ConfigError, DataError
+from unmorph.evaluation.environment import commit, machine, versions
+from unmorph.evaluation.measures import Measure, load_measures
+from unmorph.evaluation.record import Figure, Record, write_whole
+from unmorph.evaluation.summary import summarise
+from unmorph.metrics.suppression import STRICT_SUPPRESSION
+
+#: Seconds between two writes of the progress file.
+SAVE_EVERY = 30.0
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+class Deepfake(Protocol):
+    """What is evaluated: a generator with named edits."""
+
+    @property
+    def edits(self) -> tuple[str, ...]: ...
+
+    def edit(self, faces: Tensor, edit: Tensor | str, /) -> Tensor:
+        """Edit faces towards target labels (N, 5), or by name where edits are no attributes."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Deepfake, defense and judge of one run, with what the record says about them.
+
+    Attributes:
+        deepfake: takes and returns face batches.
+        defense: a face batch to the protected one; the same object where it does nothing.
+        judge: a face batch to attribute logits (N, 5), or None.
+        about: the record's entries ``deepfake``, ``defense`` and ``judge``.
+    """
+
+    deepfake: Deepfake
+    defense: Callable[[Tensor], Tensor]
+    judge: Callable[[Tensor], Tensor] | None
+    about: Mapping[str, Any]
+
+
+@torch.no_grad()
+def measure_batch(
+    subject: Subject, faces: Tensor, labels: Tensor | None, measures: Mapping[str, Measure]
+) -> dict[str, Tensor]:
+    """Return the figures of one face batch by ``comparison/metric``, each (N,) or (N, edits)."""
+
+    def prepare(batch: Tensor) -> dict[str, Any]:
+        return {name: measure.prepare(batch) for name, measure in measures.items()}
+
+    def compare(first: dict[str, Any], second: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+        for name, measure in measures.items():
+            yield name, measure.compare(first[name], second[name])
+
+    deepfake, judge = subject.deepfake, subject.judge
+    protected = subject.defense(faces)
+    original, shielded = prepare(faces), prepare(protected)
+    found = {f"input/{name}": values for name, values in compare(original, shielded)}
+    columns: dict[str, list[Tensor]] = defaultdict(list)
+    untouched = judge(faces) if judge else None
+    for edit in deepfake.edits:
+        request: Tensor | str = edit
+        if edit in ATTRIBUTES and labels is not None:
+            request = edit_targets(labels, edit)
+        edited = deepfake.edit(faces, request)
+        edited_shielded = edited if protected is faces else deepfake.edit(protected, request)
+        after, after_shielded = prepare(edited), prepare(edited_shielded)
+        for comparison, first, second in (
+            ("unprotected", original, after),
+            ("output", shielded, after_shielded),
+            ("total", original, after_shielded),
+        ):
+            for name, values in compare(first, second):
+                columns[f"{comparison}/{name}"].append(values)
+        if judge is not None and untouched is not None and isinstance(request, Tensor):
+            for name, logits in (
+                ("untouched", untouched),
+                ("unprotected", judge(edited)),
+                ("protected", judge(edited_shielded)),
+            ):
+                success = metrics.edit_success(logits, request, edit)
+                columns[f"edit_success/{name}"].append(success)
+    found.update({name: torch.stack(values, dim=1) for name, values in columns.items()})
+    if labels is not None:
+        rebuilt = deepfake.edit(faces, labels)
+        found["own_labels/l2"] = metrics.l2(faces, rebuilt)
+        found["own_labels/psnr"] = metrics.psnr(faces, rebuilt)
+    return found
+
+
+def evaluate(
+    subject: Subject,
+    dataset: FaceDataset,
+    *,
+    about_dataset: Mapping[str, Any],
+    metric_names: tuple[str, ...],
+    labeller: Callable[[Tensor], Tensor] | None = None,
+    size: int = 128,
+    batch_size: int = 16,
+    limit: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress_file: Path | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Record:
+    """Evaluate a defense over a set of faces, in float32 and without gradients.
+
+    Args:
+        subject: deepfake, defense and judge.
+        dataset: the faces; labels come from it where it has them, else from ``labeller``.
+        about_dataset: what the record says of the set beside its count and file hashes.
+        metric_names: as `unmorph.evaluation.measures.parse_measures` returns them.
+        labeller: a face batch to present labels (N, 5) of 0 and 1.
+        size: side of the faces in pixels.
+        limit: only the first so many faces.
+        device: where torch runs.
+        seed: only recorded here; whoever built the defense used it.
+        progress_file: kept beside the output while the run lasts, so that a stopped run goes on
+            where it was; removed at the end by the caller.
+        on_progress: called with the faces done and in all.
+
+    Raises:
+        ConfigError: the deepfake's edits need labels and there are none, or the progress file
+            belongs to a run with other options.
+        DataError: a photo cannot be read.
+        WeightsError: a metric's weights cannot be had.
+    """
+    needs_labels = any(edit in ATTRIBUTES for edit in subject.deepfake.edits)
+    if needs_labels and dataset.labels is None and labeller is None:
+        raise ConfigError(
+            f"{dataset.name} has no attribute labels, and the deepfake needs them; give a labeller"
+        )
+    total = len(dataset) if limit is None else min(limit, len(dataset))
+    settings = {
+        "metrics": list(metric_names),
+        "batch_size": batch_size,
+        "limit": limit,
+        "seed": seed,
+        "size": size,
+        "labels": _label_source(needs_labels, dataset),
+        "precision": "float32",
+    }
+    about_faces = {
+        **about_dataset,
+        "count": total,
+        "available": len(dataset),
+        "files": {dataset.source.path.name: dataset.source.sha256()},
+        "photos_sha256": hashlib.sha256("\n".join(dataset.names[:total]).encode()).hexdigest(),
+    }
+    key = json.dumps([settings, about_faces, dict(subject.about)], sort_keys=True)
+    progress = _Progress(progress_file, key)
+    measures = load_measures(metric_names, torch.device(device))
+    start = time.monotonic()
+    try:
+        for first in range(progress.done, total, batch_size):
+            indices = range(first, min(first + batch_size, total))
+            photos = np.stack([dataset.face(index, size) for index in indices])
+            faces = torch.from_numpy(to_faces(photos)).to(device)
+            labels = None
+            if needs_labels and dataset.labels is not None:
+                labels = torch.from_numpy(dataset.labels[first : indices.stop]).to(device)
+            elif needs_labels and labeller is not None:
+                labels = labeller(faces)
+            found = measure_batch(subject, faces, labels, measures)
+            progress.add({name: values.float().cpu().numpy() for name, values in found.items()})
+            on_progress(progress.done, total)
+    finally:
+        progress.save()
+    if progress.done == 0:
+        raise DataError(f"{dataset.source.path}: no face to evaluate; raise --limit")
+    arrays = progress.arrays()
+    movement = torch.from_numpy(arrays["unprotected/l2"])
+    settings["moved_threshold"] = metrics.moved_threshold(movement)
+    return Record(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        dataset=about_faces,
+        deepfake=dict(subject.about["deepfake"]),
+        defense=dict(subject.about["defense"]),
+        judge=subject.about["judge"],
+        settings=settings,
+        machine=machine(device),
+        versions=versions(),
+        commit=commit(),
+        seconds=round(progress.seconds + time.monotonic() - start, 1),
+        figures=figures(arrays, subject.deepfake.edits),
+    )
+
+
+def _label_source(needs_labels: bool, dataset: FaceDataset) -> str:
+    if not needs_labels:
+        return "none"
+    return "classifier" if dataset.labels is None else "publisher"
+
+
+def drop_unreadable(dataset: FaceDataset) -> tuple[FaceDataset, list[str]]:
+    """Return the set without the photos that cannot be decoded, and their names."""
+    readable, dropped = [], []
+    for index, name in enumerate(dataset.names):
+        try:
+            dataset.source.read(name)
+        except DataError:
+            dropped.append(name)
+        else:
+            readable.append(index)
+    return dataset.subset(readable), dropped
+
+
+def figures(arrays: Arrays, edits: tuple[str, ...]) -> dict[str, dict[str, Figure]]:
+    """Summarise per-image figures, and derive DSR and suppression from them."""
+    movement = torch.from_numpy(arrays["unprotected/l2"])
+    residue = torch.from_numpy(arrays["output/l2"])
+    counted = metrics.moved(movement)
+    values = torch.where(counted, metrics.suppression(movement, residue), 0)
+    strict = (values >= STRICT_SUPPRESSION).float()
+    derived = {
+        "dsr/protected": metrics.dsr(residue),
+        "dsr/unprotected": metrics.dsr(movement),
+        "suppression/counted": counted.float(),
+    }
+    every = {**arrays, **{name: value.numpy() for name, value in derived.items()}}
+    tables: dict[str, dict[str, Figure]] = defaultdict(dict)
+    for name, array in every.items():
+        comparison, metric = name.split("/")
+        tables[comparison][metric] = _figure(array, edits)
+    tables["suppression"]["s"] = _figure(values.numpy(), edits, counted.numpy())
+    tables["suppression"]["strict_dsr"] = _figure(strict.numpy(), edits, counted.numpy())
+    return dict(tables)
+
+
+def _figure(
+    array: NDArray[np.float32],
+    edits: tuple[str, ...],
+    counted: NDArray[np.bool_] | None = None,
+) -> Figure:
+    if array.ndim == 1:
+        return Figure(summarise(array), {})
+    mask = np.ones(array.shape, dtype=bool) if counted is None else counted
+    by_edit = {
+        edit: summarise(array[:, column], mask[:, column]) for column, edit in enumerate(edits)
+    }
+    return Figure(summarise(array, mask), by_edit)
+
+
+class _Progress:
+    """The per-image figures so far, in memory and now and then in a file.
+
+    Raises:
+        ConfigError: the file belongs to another run, or is damaged.
+    """
+
+    def __init__(self, path: Path | None, key: str) -> None:
+        self.path, self.key = path, key
+        self.done, self.seconds = 0, 0.0
+        self._batches: list[Arrays] = []
+        self._started = self._saved = time.monotonic()
+        if path is None or not path.exists():
+            return
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                stored = {name: content[name] for name in content.files}
+            same = stored.pop("key").item() == key
+            self.seconds = stored.pop("seconds").item()
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"{path}: damaged; remove it to start over ({error})") from error
+        if not same:
+            raise ConfigError(
+                f"{path}: belongs to a run with other options; remove it to start over, or repeat "
+                "the options of that run"
+            )
+        if stored:
+            self._batches.append(stored)
+            self.done = len(next(iter(stored.values())))
+
+    def add(self, batch: Arrays) -> None:
+        """Append one batch; the file is written when `SAVE_EVERY` seconds have passed."""
+        self._batches.append(batch)
+        self.done += len(next(iter(batch.values())))
+        if time.monotonic() - self._saved >= SAVE_EVERY:
+            self.save()
+
+    def arrays(self) -> Arrays:
+        """Return all figures so far, faces along the first axis."""
+        names = self._batches[0] if self._batches else {}
+        return {name: np.concatenate([batch[name] for batch in self._batches]) for name in names}
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        self._saved = time.monotonic()
+        if self.path is None or self.done == 0:
+            return
+        buffer = io.BytesIO()
+        seconds = self.seconds + self._saved - self._started
+        content: dict[str, Any] = {
+            "key": np.array(self.key),
+            "seconds": np.array(seconds),
+            **self.arrays(),
+        }
+        np.savez(buffer, **content)
+        write_whole(self.path, buffer.getvalue())

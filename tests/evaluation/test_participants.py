@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from unmorph.cli import app
+from unmorph.errors import ConfigError
+from unmorph.evaluation.participants import (
+    UniformNoise,
+    open_deepfake,
+    open_defense,
+    open_judge,
+    open_labeller,
+)
+
+
+def faces(count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_networks_take_and_return_tensors(
+    deepfake_file: Path, defense_file: Path, classifier_file: Path
+) -> None:
+    network, about = open_deepfake(str(deepfake_file))
+    targets = torch.tensor([[1.0, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+    shift = torch.tensor([0.3, 0.0]).view(2, 1, 1, 1)
+    torch.testing.assert_close(network.edit(faces(), targets), faces() + shift)
+    assert about["name"] == "stargan"
+    assert len(about["sha256"]) == 64
+
+    protect, about = open_defense(str(defense_file))
+    moved = (faces() - 0.05 * (0.5 + faces() / 4)).clamp(-1, 1)
+    torch.testing.assert_close(protect(faces()), moved, atol=1e-6, rtol=0)
+    assert about["epsilon"] == 0.05
+
+    red = torch.tensor([0.5, -0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 128, 128)
+    judge, _ = open_judge(classifier_file)
+    torch.testing.assert_close(judge(red), torch.tensor([[0.5, -0.5, 0.0, 0.5, -1.0]]))
+    assert open_labeller(classifier_file)(red).tolist() == [[1, 0, 0, 1, 0]]
+
+
+def test_noise_keeps_epsilon_and_repeats_itself() -> None:
+    noise = UniformNoise(0.05, seed=3)
+    difference = noise(faces()) - faces()
+    assert difference.abs().max() <= 0.05 + 1e-6
+    assert noise(faces()).abs().max() <= 1
+    assert difference.square().mean().item() == pytest.approx(0.05**2 / 3, rel=0.05)
+    assert torch.equal(noise(faces()), UniformNoise(0.05, seed=3)(faces()))
+    assert not torch.equal(noise(faces()), UniformNoise(0.05, seed=4)(faces()))
+
+
+def test_none_returns_the_same_faces() -> None:
+    protect, _ = open_defense("none")
+    batch = faces()
+    assert protect(batch) is batch
+
+
+def test_unknown_defense_lists_the_choices() -> None:
+    with pytest.raises(ConfigError, match="'magic'; choose shipped, none, noise, or the path"):
+        open_defense("magic")
+
+
+def test_evaluate_and_report(
+    tmp_path: Path, deepfake_file: Path, defense_file: Path, classifier_file: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(3):
+        Image.fromarray(generator.integers(0, 256, (140, 128, 3), dtype=np.uint8)).save(
+            photos / f"{index}.png"
+        )
+    (photos / "broken.png").write_bytes(b"no photo")
+    record = tmp_path / "results" / "x.json"
+    command = ["evaluate", "--data", str(photos), "--dataset", "folder", "-o", str(record)]
+    command += [
+        "--deepfake",
+        str(deepfake_file),
+        "--defense",
+        str(defense_file),
+        "--metrics",
+        "fast",
+    ]
+    command += [
+        "--judge",
+        str(classifier_file),
+        "--labeller",
+        str(classifier_file),
+        "--batch-size",
+        "2",
+    ]
+    run = CliRunner()
+
+    refused = run.invoke(app, command)
+    assert refused.exit_code == 1
+    assert "broken.png" in refused.output
+    assert not record.exists()
+    (record.parent / "x.json.progress.npz").unlink()
+
+    done = run.invoke(app, [*command, "--skip-unreadable"])
+    assert done.exit_code == 0, done.output
+    content = json.loads(record.read_text())
+    assert content["dataset"]["count"] == 3
+    assert content["settings"]["labels"] == "classifier"
+    assert content["judge"]["file"] == "attributes.onnx"
+    assert content["defense"]["name"] == "defense"
+    assert [path.name for path in record.parent.iterdir()] == ["x.json"]
+
+    report = tmp_path / "report.md"
+    rendered = run.invoke(app, ["report", str(record), "-o", str(report)])
+    assert rendered.exit_code == 0
+    assert re.search(r"\| folder \(3\) \| defense \| 0\.0\d+ ± ", report.read_text())
+
+
+@pytest.mark.skipif("UNMORPH_DATA" not in os.environ, reason="UNMORPH_DATA unset")
+def test_evaluate_celeba_with_its_own_labels(tmp_path: Path, deepfake_file: Path) -> None:
+    record = tmp_path / "x.json"
+    command = ["evaluate", "--data", str(Path(os.environ["UNMORPH_DATA"]) / "celeba"), "-o"]
+    command += [str(record), "--deepfake", str(deepfake_file), "--defense", "noise"]
+    command += ["--metrics", "fast", "--limit", "4"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    content = json.loads(record.read_text())
+    assert content["settings"]["labels"] == "publisher"
+    assert (content["dataset"]["count"], content["dataset"]["available"]) == (4, 1999)
+    assert content["dataset"]["split"] == "test"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unmorph.datasets.base import FaceDataset
+from unmorph.errors import DataError
+from unmorph.evaluation.record import Record, read_record, write_record
+from unmorph.evaluation.run import Subject, evaluate
+from unmorph.evaluation.tables import render_report, render_summary
+
+
+@pytest.fixture
+def record(dataset: FaceDataset, subject: Callable[..., Subject]) -> Record:
+    about = {"name": "celeba", "split": "test"}
+    options = {"metric_names": ("l2", "psnr"), "size": dataset.crop}
+    return evaluate(subject(), dataset, about_dataset=about, **options)  # type: ignore[arg-type]
+
+
+def test_round_trip(record: Record, tmp_path: Path) -> None:
+    write_record(record, tmp_path / "results" / "x.json")
+    assert read_record(tmp_path / "results" / "x.json") == record
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["x.json"]
+
+
+def test_record_says_how_it_came_about(record: Record) -> None:
+    assert record.dataset["count"] == 7
+    assert all(len(digest) == 64 for digest in record.dataset["files"].values())
+    assert record.machine["device"] == "cpu"
+    assert {"python", "torch", "numpy", "unmorph"} <= set(record.versions)
+    assert record.settings["precision"] == "float32"
+    assert record.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "schema version 99, this unmorph reads 1; run `unmorph evaluate`"),
+        ({"surprise": 1}, "surprise missing or unknown"),
+        ({"figures": {"input": {"l2": {}}}}, "figures are malformed"),
+    ],
+)
+def test_other_layouts_are_refused(
+    record: Record, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "x.json"
+    write_record(record, path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DataError, match=message):
+        read_record(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"figures": {}}'])
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError, match=r"x\.json: not a record of `unmorph evaluate`"):
+        read_record(tmp_path / "x.json")
+
+
+def test_report_holds_our_figures_and_the_papers(record: Record) -> None:
+    text = render_report([record])
+    figure = record.figures["output"]["l2"].overall
+    assert f"{figure.mean:.5f} ± {figure.standard_error:.5f}" in text
+    assert "| CelebA | *paper*: generator | 0.0018 | 34.05 | 0.9594 |" in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert all(len({line.count("|") for line in table}) == 1 for table in tables)
+    for edit in record.deepfake["edits"]:
+        assert edit in text
+
+
+def test_metrics_that_were_not_measured_are_dashes(record: Record) -> None:
+    row = next(line for line in render_report([record]).splitlines() if "| mark |" in line)
+    assert row.split("|")[5].strip() == "-"
+
+
+def test_summary_shows_the_figures_that_matter(record: Record) -> None:
+    lines = render_summary(record).splitlines()
+    assert any(line.startswith("edit suppression s") and "0.99" in line for line in lines)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.datasets.base import FaceDataset, to_faces
+from unmorph.errors import ConfigError
+from unmorph.evaluation.record import Record
+from unmorph.evaluation.run import Subject, drop_unreadable, evaluate
+
+Build = Callable[..., Subject]
+Defense = Callable[[Tensor], Tensor]
+MakeTint = Callable[[], Any]
+
+
+def run(subject: Subject, dataset: FaceDataset, **options: object) -> Record:
+    chosen = {"metric_names": ("l2", "psnr"), "batch_size": 3, "size": dataset.crop, **options}
+    return evaluate(subject, dataset, about_dataset={"name": "folder"}, **chosen)  # type: ignore[arg-type]
+
+
+def all_faces(dataset: FaceDataset) -> Tensor:
+    return torch.from_numpy(to_faces(np.stack(list(dataset.faces(dataset.crop)))))
+
+
+def test_figures_by_hand(
+    dataset: FaceDataset, subject: Build, tint: MakeTint, mark: Defense
+) -> None:
+    record = run(subject(), dataset)
+    assert dataset.labels is not None
+    faces, labels = all_faces(dataset), torch.from_numpy(dataset.labels)
+    deepfake = tint()
+    for edit in ATTRIBUTES:
+        targets = edit_targets(labels, edit)
+        expected = {
+            "unprotected": (deepfake.edit(faces, targets) - faces),
+            "output": (deepfake.edit(mark(faces), targets) - mark(faces)),
+            "total": (deepfake.edit(mark(faces), targets) - faces),
+        }
+        for comparison, difference in expected.items():
+            found = record.figures[comparison]["l2"].edits[edit]
+            assert found.mean == pytest.approx(difference.square().mean().item(), rel=1e-4)
+            assert found.count == 7
+    shift = (mark(faces) - faces).square().mean().item()
+    assert record.mean("input", "l2") == pytest.approx(shift, rel=1e-4)
+    rebuilt = (deepfake.edit(faces, labels) - faces).square().mean().item()
+    assert record.mean("own_labels", "l2") == pytest.approx(rebuilt, rel=1e-4)
+
+
+def test_suppression_is_over_counted_pairs(dataset: FaceDataset, subject: Build) -> None:
+    record = run(subject(), dataset)
+    # `Tint` shrinks the shift of a marked face tenfold: s = 0.99 wherever it moves at all.
+    assert record.mean("suppression", "s") == pytest.approx(0.99, abs=1e-3)
+    assert record.mean("suppression", "strict_dsr") == 1
+    counted = record.mean("suppression", "counted")
+    assert counted is not None
+    assert 0.5 <= counted < 1
+    assert record.figures["suppression"]["s"].overall.count == round(counted * 35)
+
+
+def test_doing_nothing_suppresses_nothing(
+    dataset: FaceDataset, subject: Build, tint: MakeTint
+) -> None:
+    deepfake = tint()
+    record = run(subject(lambda faces: faces, deepfake=deepfake), dataset)
+    assert record.mean("suppression", "s") == 0
+    assert record.mean("dsr", "protected") == record.mean("dsr", "unprotected")
+    assert record.mean("input", "psnr") is None
+    # Each edit once, and the own labels once, for each of three batches.
+    assert deepfake.calls == 3 * 6
+
+
+def test_judge_sees_untouched_edited_and_protected_faces(
+    dataset: FaceDataset, subject: Build, tint: MakeTint, mark: Defense
+) -> None:
+    def judge(faces: Tensor) -> Tensor:
+        bright = faces.mean(dim=(1, 2, 3)) - all_faces(dataset).mean()
+        return bright[:, None].expand(-1, 5)
+
+    record = run(subject(judge=judge), dataset)
+    faces = all_faces(dataset)
+    assert dataset.labels is not None
+    targets = edit_targets(torch.from_numpy(dataset.labels), "Male")
+    for state, seen in (
+        ("untouched", faces),
+        ("unprotected", tint().edit(faces, targets)),
+        ("protected", tint().edit(mark(faces), targets)),
+    ):
+        expected = ((judge(seen)[:, 3] > 0) == (targets[:, 3] > 0)).float().mean().item()
+        figure = record.figures["edit_success"][state]
+        assert figure.edits["Male"].mean == pytest.approx(expected)
+
+
+def test_labels_come_from_the_labeller_where_a_set_has_none(
+    dataset: FaceDataset, subject: Build
+) -> None:
+    labels = dataset.labels
+    assert labels is not None
+    known = {
+        photo.tobytes(): row for photo, row in zip(all_faces(dataset).numpy(), labels, strict=True)
+    }
+
+    def labeller(faces: Tensor) -> Tensor:
+        return torch.from_numpy(np.stack([known[face.tobytes()] for face in faces.numpy()]))
+
+    bare = FaceDataset("lfw", dataset.source, dataset.names, dataset.crop)
+    assert run(subject(), bare, labeller=labeller).figures == run(subject(), dataset).figures
+    with pytest.raises(ConfigError, match="no attribute labels"):
+        run(subject(), bare)
+
+
+class StopError(Exception):
+    """Ends a run in the middle."""
+
+
+@pytest.mark.parametrize("stop_after", [3, 6])
+def test_stopped_run_goes_on(
+    dataset: FaceDataset, subject: Build, tint: MakeTint, tmp_path: Path, stop_after: int
+) -> None:
+    path = tmp_path / "x.json.progress.npz"
+
+    def stop(done: int, total: int) -> None:
+        if done == stop_after:
+            raise StopError
+
+    with pytest.raises(StopError):
+        run(subject(), dataset, progress_file=path, on_progress=stop)
+    rest = tint()
+    resumed = run(subject(deepfake=rest), dataset, progress_file=path)
+    assert resumed.figures == run(subject(), dataset).figures
+    assert rest.calls == (3 - stop_after // 3) * 11
+
+
+def test_progress_of_another_run_is_refused(
+    dataset: FaceDataset, subject: Build, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.json.progress.npz"
+    run(subject(), dataset, progress_file=path)
+    with pytest.raises(ConfigError, match="belongs to a run with other options; remove it"):
+        run(subject(), dataset, progress_file=path, limit=2)
+    path.write_bytes(b"half a file")
+    with pytest.raises(ConfigError, match="damaged; remove it"):
+        run(subject(), dataset, progress_file=path)
+
+
+def test_limit_takes_the_first_faces(dataset: FaceDataset, subject: Build) -> None:
+    limited = run(subject(), dataset, limit=4)
+    assert limited.dataset["count"] == 4
+    assert limited.figures == run(subject(), dataset.subset(range(4))).figures
+
+
+def test_unreadable_photos_are_dropped_by_name(dataset: FaceDataset) -> None:
+    (dataset.source.path / "2.png").write_bytes(b"no photo")
+    readable, dropped = drop_unreadable(dataset)
+    assert dropped == ["2.png"]
+    assert len(readable) == 6
+    assert readable.labels is not None
+    assert len(readable.labels) == 6
