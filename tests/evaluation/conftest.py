@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unmorph.attributes import ATTRIBUTES
+from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, PhotoSource
 from unmorph.evaluation.run import Subject
 
@@ -23,10 +23,14 @@ class Tint:
     """A deepfake that adds a colour for each target label, unless a pixel is marked."""
 
     edits = ATTRIBUTES
+    size = SIZE
 
     def __init__(self, strength: float = 0.25) -> None:
         self.calls = 0
         self.strength = strength
+
+    def targets(self, edit: str, labels: Tensor, /) -> Tensor:
+        return edit_targets(labels, edit)
 
     def edit(self, faces: Tensor, edit: Tensor | str, /) -> Tensor:
         assert isinstance(edit, Tensor)

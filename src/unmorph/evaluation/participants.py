@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmorph import deepfakes
+from unmorph.attributes import edit_targets
 from unmorph.bounds import bound
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Subject
-from unmorph.runtime import SHIPPED, OnnxClassifier, OnnxDeepfake, OnnxDefense
+from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake, OnnxDefense
 from unmorph.weights.store import sha256
 
 #: Defenses that go by a name; anything else is the path of an ONNX file.
@@ -58,7 +60,11 @@ class _OnnxDeepfake:
     def __init__(self, path: Path) -> None:
         network = OnnxDeepfake(path)
         self.edits = network.edits
+        self.size = SIZE
         self._edit = _through_numpy(network.edit)
+
+    def targets(self, edit: str, labels: Tensor, /) -> Tensor:
+        return edit_targets(labels, edit)
 
     def edit(self, faces: Tensor, edit: Tensor | str, /) -> Tensor:
         if isinstance(edit, str):
@@ -86,8 +92,6 @@ def open_deepfake(
         path = Path(name)
         network = _OnnxDeepfake(path)
         return network, {"name": path.stem, "edits": list(network.edits), **_file(path)}
-    from unmorph import deepfakes
-
     deepfake = deepfakes.load(name, weights=weights, device=device)
     about = {"name": name, "edits": list(deepfake.edits), "provenance": deepfake.provenance}
     return deepfake, about

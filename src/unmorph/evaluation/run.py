@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmorph import metrics
-from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.attributes import ATTRIBUTES
 from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError, DataError
 from unmorph.evaluation.environment import commit, machine, versions
@@ -52,6 +52,13 @@ class Deepfake(Protocol):
 
     @property
     def edits(self) -> tuple[str, ...]: ...
+
+    @property
+    def size(self) -> int:
+        """Side of the faces in pixels."""
+
+    def targets(self, edit: str, labels: Tensor, /) -> Tensor:
+        """Return what an edit asks for, given the present labels."""
 
     def edit(self, faces: Tensor, edit: Tensor | str, /) -> Tensor:
         """Edit faces towards target labels (N, 5), or by name where edits are no attributes."""
@@ -96,7 +103,7 @@ def measure_batch(
     for edit in deepfake.edits:
         request: Tensor | str = edit
         if edit in ATTRIBUTES and labels is not None:
-            request = edit_targets(labels, edit)
+            request = deepfake.targets(edit, labels)
         edited = deepfake.edit(faces, request)
         edited_shielded = edited if protected is faces else deepfake.edit(protected, request)
         after, after_shielded = prepare(edited), prepare(edited_shielded)
@@ -130,7 +137,6 @@ def evaluate(
     about_dataset: Mapping[str, Any],
     metric_names: tuple[str, ...],
     labeller: Callable[[Tensor], Tensor] | None = None,
-    size: int = 128,
     batch_size: int = 16,
     limit: int | None = None,
     device: str = "cpu",
@@ -146,7 +152,6 @@ def evaluate(
         about_dataset: what the record says of the set beside its count and file hashes.
         metric_names: as `unmorph.evaluation.measures.parse_measures` returns them.
         labeller: a face batch to present labels (N, 5) of 0 and 1.
-        size: side of the faces in pixels.
         limit: only the first so many faces.
         device: where torch runs.
         seed: only recorded here; whoever built the defense used it.
@@ -165,6 +170,7 @@ def evaluate(
         raise ConfigError(
             f"{dataset.name} has no attribute labels, and the deepfake needs them; give a labeller"
         )
+    size = subject.deepfake.size
     total = len(dataset) if limit is None else min(limit, len(dataset))
     settings = {
         "metrics": list(metric_names),

@@ -104,15 +104,9 @@ def load_tensors(name: str, mirror: str | os.PathLike[str] | None = None) -> dic
         ConfigError: the name is unknown.
         WeightsError: as `locate`.
     """
-    path = locate(name, mirror)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    from unmorph.weights.tensors import read_tensors
 
-        return load_file(path)
-    import torch
-
-    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return tensors
+    return read_tensors(locate(name, mirror))
 
 
 def _download(item: WeightsEntry, target: Path) -> Path:
