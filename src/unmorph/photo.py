@@ -25,8 +25,8 @@ MAX_MEGAPIXELS = 100.0
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 1}),
     ".webp": ("WEBP", {"lossless": True, "method": 1}),
-    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
-    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
+    ".tif": ("TIFF", {}),  # not compressed: Pillow then cannot write EXIF folders
+    ".tiff": ("TIFF", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
 }
@@ -146,7 +146,7 @@ def write(
     if photo.icc_profile:
         options["icc_profile"] = photo.icc_profile
     if keep_exif and photo.exif is not None:
-        options["exif"] = photo.exif if keep_location else _without_location(photo.exif)
+        options["exif"] = _chosen(photo.exif, keep_location)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as file:
@@ -206,12 +206,12 @@ def _shareable(exif: Image.Exif) -> Image.Exif | None:
     return kept if len(kept) else None
 
 
-def _without_location(exif: Image.Exif) -> Image.Exif:
-    kept = Image.Exif()
+def _chosen(exif: Image.Exif, keep_location: bool) -> bytes:
+    chosen = Image.Exif()
     for tag, value in exif.items():
-        if tag != ExifTags.IFD.GPSInfo:
-            kept[tag] = value
-    return kept
+        if keep_location or tag != ExifTags.IFD.GPSInfo:
+            chosen[tag] = value
+    return chosen.tobytes()
 
 
 def _encodable(photo: Photo, kind: str) -> Image.Image:

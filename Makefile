@@ -1,0 +1,42 @@
+# Everything runs from a bare clone with Python 3.10 or newer and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format clean
+
+help:
+	@echo "make demo    protect a portrait and draw what a deepfake makes of it (no torch)"
+	@echo "make test    run all tests (installs torch)"
+	@echo "make check   formatter, linter and type checker"
+	@echo "make format  put the code into shape"
+
+demo: $(VENV)/base
+	$(BIN)/unmorph demo --out demo/unmorph-demo.png
+
+test: $(VENV)/dev
+	$(BIN)/pytest
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf $(VENV) demo
+
+# Stamps: what is installed is renewed only when its list changes.
+$(VENV)/base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/base
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable ".[train,dev]"
+	touch $@ $(VENV)/base

@@ -1,0 +1,40 @@
+"""``unmorph demo``: see the protection at work in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def command(
+    photo: Path | None = typer.Argument(
+        None, metavar="[PHOTO]", help="A photo with a face; by default NASA's Eileen Collins."
+    ),
+    out: Path = typer.Option(Path("unmorph-demo.png"), "-o", "--out", help="The picture to make."),
+    threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
+) -> None:
+    """Draw what StarGAN makes of a photo before and after its protection."""
+    import numpy as np
+
+    from unmorph.photo import Photo, read, write
+    from unmorph.protector import Protector
+    from unmorph.runtime import SHIPPED, OnnxClassifier, OnnxDeepfake
+    from unmorph.samples import PORTRAIT
+    from unmorph.showcase import show, suppression
+
+    shown = show(
+        read(photo or PORTRAIT).pixels,
+        Protector.load(threads=threads),
+        OnnxDeepfake(SHIPPED / "stargan.onnx", threads),
+        OnnxClassifier(SHIPPED / "attributes.onnx", threads),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(Photo(np.asarray(shown.picture)), out)
+    typer.echo(f"The protected face is {shown.psnr:.1f} dB close to the original.")
+    for edit, (before, after) in shown.moved.items():
+        typer.echo(
+            f"{edit:11} moved the face by {before:.4f}, now by {after:.4f}: "
+            f"{suppression(before, after):.0%} suppressed"
+        )
+    typer.echo(f"See {out}")

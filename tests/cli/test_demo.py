@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from unmorph import protector, runtime
+from unmorph.attributes import ATTRIBUTES
+from unmorph.cli import app
+
+
+@pytest.fixture
+def shipped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    defense_file: Path,
+    deepfake_file: Path,
+    classifier_file: Path,
+) -> Path:
+    """The tiny networks in the place of the shipped ones."""
+    for file in (deepfake_file, classifier_file):
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(runtime, "SHIPPED", tmp_path)
+    monkeypatch.setattr(protector, "SHIPPED_DEFENSE", defense_file)
+    return tmp_path
+
+
+def test_draws_one_picture(shipped: Path) -> None:
+    out = shipped / "pictures" / "demo.png"
+    result = CliRunner().invoke(app, ["demo", "-o", str(out), "--threads", "1"])
+    assert result.exit_code == 0, result.output
+    for edit in ATTRIBUTES:
+        assert f"{edit:11} moved the face by 0.0" in result.output
+    with Image.open(out) as picture:
+        assert picture.width > picture.height > 3 * 128
+
+
+def test_missing_network(shipped: Path) -> None:
+    (shipped / "stargan.onnx").unlink()
+    result = CliRunner().invoke(app, ["demo", "-o", str(shipped / "demo.png")])
+    assert result.exit_code == 1
+    assert "stargan.onnx: no such network" in result.output
+    assert not (shipped / "demo.png").exists()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+
+import pytest
+from typer.testing import CliRunner
+
+import unmorph
+from unmorph import cli
+from unmorph.cli._extras import require
+from unmorph.errors import MissingExtraError
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(cli.app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output == f"unmorph {unmorph.__version__}\n"
+
+
+def test_every_command_module_is_a_command() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"])
+    modules = [m.name for m in pkgutil.iter_modules(cli.__path__) if not m.name.startswith("_")]
+    assert "protect" in modules
+    for name in modules:
+        assert CliRunner().invoke(cli.app, [name.replace("_", "-"), "--help"]).exit_code == 0
+        assert name.replace("_", "-") in result.output
+
+
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError) as caught:
+        require("train")
+    assert str(caught.value) == 'This command needs torch: pip install "unmorph[train]"'
+
+
+def test_installed_extra() -> None:
+    require("train")

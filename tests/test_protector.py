@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import unmorph
+from unmorph import protector as module
+from unmorph.errors import WeightsError
+from unmorph.faces.crop import crop_square
+from unmorph.protector import Protector
+
+LIMIT = 6  # whole levels within 0.05 * 127.5
+
+
+def test_protects_the_face_and_nothing_else(
+    protector: Protector, portrait: NDArray[np.uint8]
+) -> None:
+    result = protector.protect_photo(portrait)
+    assert len(result.faces) == len(result.squares) == 1
+    left, top, right, bottom = result.squares[0].within(portrait)
+    change = result.pixels.astype(int) - portrait
+    assert (change[top:bottom, left:right] != 0).mean() > 0.5
+    assert np.abs(change).max() <= LIMIT
+    change[top:bottom, left:right] = 0
+    assert not change.any()
+
+
+def test_what_an_attacker_cuts_out_is_the_protected_face(
+    protector: Protector, portrait: NDArray[np.uint8]
+) -> None:
+    result = protector.protect_photo(portrait)
+    face, cut = (crop_square(p, result.squares[0])[None] for p in (portrait, result.pixels))
+    assert np.abs(cut - protector.protect_faces(face)).mean() < 0.005
+    assert np.abs(cut - face).mean() > 0.01
+
+
+def test_likeness_counts_the_squares_only(
+    protector: Protector, portrait: NDArray[np.uint8]
+) -> None:
+    result = protector.protect_photo(portrait)
+    left, top, right, bottom = result.squares[0].within(portrait)
+    inside = np.s_[top:bottom, left:right]
+    error = np.square(result.pixels[inside].astype(float) - portrait[inside]).mean()
+    assert result.psnr == pytest.approx(10 * np.log10(255**2 / error))
+    assert result.seconds > 0
+
+
+def test_several_faces(protector: Protector, portrait: NDArray[np.uint8]) -> None:
+    crowd = np.concatenate([portrait[:, 90:370], portrait[:, 90:370]], axis=1)
+    result = protector.protect_photo(crowd)
+    assert len(result.faces) == 2
+    change = np.abs(result.pixels.astype(int) - crowd)
+    assert 0 < change.max() <= LIMIT
+    np.testing.assert_allclose(change[:, :280].mean(), change[:, 280:].mean(), rtol=0.2)
+
+
+def test_face_at_the_border(protector: Protector, portrait: NDArray[np.uint8]) -> None:
+    cut = np.ascontiguousarray(portrait[40:, 175:])
+    result = protector.protect_photo(cut)
+    assert result.squares[0].left < 0
+    assert (result.pixels != cut).any()
+
+
+def test_no_face_changes_nothing(protector: Protector) -> None:
+    photo = np.full((100, 100, 3), 50, np.uint8)
+    result = protector.protect_photo(photo)
+    assert result.faces == ()
+    assert result.psnr == float("inf")
+    np.testing.assert_array_equal(protector.protect(photo), photo)
+    assert not np.shares_memory(result.pixels, photo)
+
+
+def test_black_and_white_gets_no_colour(
+    defense_file: Path, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colourful = Protector.load(defense_file, threads=1)
+    tint = np.array([0.05, 0, -0.02], np.float32)[:, None, None]
+    monkeypatch.setattr(colourful, "protect_faces", lambda faces: faces + tint)
+    grey = np.repeat(portrait.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    protected = colourful.protect(grey)
+    assert (protected != grey).any()
+    np.testing.assert_array_equal(protected, protected[..., :1].repeat(3, axis=2))
+    assert np.ptp(colourful.protect(portrait).astype(int) - portrait, axis=2).max() > 0
+
+
+@pytest.mark.parametrize(
+    "photo", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))]
+)
+def test_what_is_no_photo(protector: Protector, photo: NDArray[np.uint8]) -> None:
+    with pytest.raises(ValueError, match=r"expected a photo as \(height, width, 3\) uint8"):
+        protector.protect(photo)
+
+
+def test_absent_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"absent\.onnx"):
+        Protector.load(tmp_path / "absent.onnx")
+
+
+def test_convenience_loads_the_shipped_defense_once(
+    defense_file: Path, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHIPPED_DEFENSE", defense_file)
+    module._default_protector.cache_clear()
+    protected = unmorph.protect(portrait)
+    expected = Protector.load(defense_file).protect(portrait)
+    np.testing.assert_array_equal(protected, expected)
+    monkeypatch.setattr(module, "SHIPPED_DEFENSE", Path("gone.onnx"))
+    np.testing.assert_array_equal(unmorph.protect(portrait), expected)
+    module._default_protector.cache_clear()
