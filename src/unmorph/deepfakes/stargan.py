@@ -6,19 +6,30 @@ Layer names and shapes are the publisher's (github.com/yunjey/stargan), so a pub
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: The paper's attribute domains, in the order of the publisher's CelebA networks.
-ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
+from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.deepfakes.base import Deepfake, register
+from unmorph.errors import WeightsError
+from unmorph.runtime import SHIPPED
+from unmorph.weights.store import locate, sha256
+from unmorph.weights.tensors import read_tensors
+
+
+#: What a published file holds beyond the weights: the publisher's layer tracks running statistics
+#: but always runs on those of the image.
+_UNUSED = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class InstanceNorm(nn.Module):
     """Affine instance normalisation over each image's own statistics.
 
-    The publisher's layer tracks running statistics but always runs on those of the image, so
-    only ``weight`` and ``bias`` exist here. Input and output are ``(N, channels, H, W)``.
+    Input and output are (N, channels, H, W).
     """
 
     def __init__(self, channels: int) -> None:
@@ -171,3 +182,76 @@ class Discriminator(nn.Module):
         """Return patch realness (N, 1, h, w) and attribute logits (N, attributes)."""
         features = self.main(faces)
         return self.conv1(features), self.conv2(features).flatten(1)
+
+
+def load_generator(path: str | os.PathLike[str]) -> Generator:
+    """Build a generator as wide and deep as the weights in a file.
+
+    Args:
+        path: the publisher's ``*-G.ckpt``, or a ``.safetensors`` or ``.onnx`` file with the same
+            tensor names.
+
+    Raises:
+        WeightsError: the file cannot be read, or is no StarGAN generator; the message says where
+            it differs.
+    """
+    tensors = {k: v for k, v in read_tensors(path).items() if not k.endswith(_UNUSED)}
+    first = tensors.get("main.0.weight")
+    if first is None or first.ndim != 4:
+        raise WeightsError(f"{path}: not a StarGAN generator: it has no tensor main.0.weight")
+    # The residual blocks are the only modules with a name below their number.
+    blocks = {name.split(".")[1] for name in tensors if ".main." in name}
+    generator = Generator(first.shape[0], first.shape[1] - 3, len(blocks))
+    expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wrong := sorted(dict(expected.items() ^ found.items())):
+        raise WeightsError(
+            f"{path}: not a StarGAN generator: {', '.join(wrong[:4])} missing, unknown or of "
+            "another shape"
+        )
+    generator.load_state_dict(tensors)
+    return generator
+
+
+class StarGAN(Deepfake):
+    """StarGAN editing the five CelebA attributes of the paper.
+
+    Args:
+        generator: the trained network.
+        provenance: where its weights come from.
+    """
+
+    edits = ATTRIBUTES
+    size = 128
+
+    def __init__(self, generator: Generator, provenance: str) -> None:
+        super().__init__()
+        self.generator = generator
+        self.provenance = provenance
+
+    def targets(self, edit: str, labels: Tensor) -> Tensor:
+        """Return labels (N, 5) changed by one edit (`unmorph.attributes.edit_targets`)."""
+        return edit_targets(labels, edit)
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        """Edit faces (N, 3, H, W) in [-1,1] towards targets (N, 5) of 0 and 1."""
+        edited: Tensor = self.generator(faces, targets)
+        return edited
+
+
+def _load(path: Path, origin: str) -> StarGAN:
+    return StarGAN(load_generator(path), f"{origin}, {path.name}, SHA-256 {sha256(path)}")
+
+
+@register("stargan")
+def _stargan(weights: Path | None) -> Deepfake:
+    """The StarGAN trained by this project, or a given file."""
+    if weights is None:
+        return _load(SHIPPED / "stargan.onnx", "trained by unmorph")
+    return _load(weights, "given file")
+
+
+@register("stargan-celeba-128")
+def _published(weights: Path | None) -> Deepfake:
+    """The publisher's network, through the weights store."""
+    return _load(weights or locate("stargan-celeba-128"), "published by Choi et al.")

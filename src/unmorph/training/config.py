@@ -103,6 +103,80 @@ class DeepfakeConfig:
             raise ConfigError("a deepfake config needs at least one [[stages]] table")
 
 
+@dataclass(frozen=True)
+class DefenseConfig:
+    """How a perturbation generator is trained against a frozen deepfake (equation 8).
+
+    Attributes:
+        deepfake: the registered deepfake to defend against.
+        width: channels of the U-Net's first level.
+        epsilon: bound of the perturbation on [-1,1].
+        steps, batch_size, learning_rate: as in the paper by default.
+        decay: ``constant``, ``cosine`` or ``linear``.
+        betas: Adam's betas.
+        lambda_mag, lambda_adv, lambda_feat: weights of equations 6 and 8; the paper gives none.
+        feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
+        psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
+            (of the mean squared error over a batch), starting from ``lambda_mag``.
+        relative: whether L_adv of a face and edit is divided by how far the deepfake moves the
+            unprotected face, plus 0.01: subtle edits then weigh as much as strong ones, as they
+            do in edit suppression.
+        ema: decay of the moving average of the weights; the average is what is exported.
+        seed, precision, compile, report_every: as in `DeepfakeConfig`.
+    """
+
+    deepfake: str = "stargan"
+    width: int = 64
+    epsilon: float = 0.05
+    steps: int = 200_000
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    decay: str = "constant"
+    betas: tuple[float, float] = (0.9, 0.999)
+    lambda_mag: float = 10.0
+    lambda_adv: float = 1.0
+    lambda_feat: float = 1e-5
+    feature_layers: tuple[str, ...] = ("relu1_2", "relu2_2")
+    psnr: float | None = None
+    relative: bool = False
+    ema: float = 0.999
+    seed: int = 0
+    precision: str = "fp32"
+    compile: bool = False
+    report_every: int = 1000
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, ("fp32", "bf16"))
+        _one_of("decay", self.decay, ("constant", "cosine", "linear"))
+        _positive(self, "width", "epsilon", "steps", "batch_size", "report_every")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How an attribute classifier is trained.
+
+    Attributes:
+        width: channels of its stem (`unmorph.classifier.AttributeClassifier`).
+        steps, batch_size, learning_rate: AdamW's, decaying as a cosine.
+        jitter: strength of the random changes (`unmorph.training.classifier.jitter`).
+        seed, precision, compile, report_every: as in `DeepfakeConfig`.
+    """
+
+    steps: int
+    width: int = 32
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    jitter: float = 0.1
+    seed: int = 0
+    precision: str = "fp32"
+    compile: bool = False
+    report_every: int = 500
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, ("fp32", "bf16"))
+        _positive(self, "width", "steps", "batch_size", "report_every")
+
+
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{key} = {value!r}: choose one of {', '.join(choices)}")

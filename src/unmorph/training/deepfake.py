@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,29 +20,10 @@ from unmorph.errors import ConfigError
 from unmorph.training.batches import Batches, random_single_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage, from_table
+from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
-CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_SECONDS = 120
-VAL_FACES = 128
-
-
-WARM_UP = 100
-
-
-def learning_rate(decay: str, step: int, steps: int) -> float:
-    """Return the factor on the learning rate at ``step`` of ``steps``.
-
-    The first `WARM_UP` steps ramp it up: Adam's first steps are all of full size, and weights that
-    carry pixels (`Generator.start_near_identity_`) do not survive them.
-    """
-    if step < WARM_UP:
-        return (1 + step) / WARM_UP
-    if decay == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
-    if decay == "linear":
-        return min(1.0, 2 * (1 - step / steps))
-    return 1.0
+VAL_FACES = 64
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -115,10 +95,10 @@ class DeepfakeTrainer:
                 stage.image_size, self.config.discriminator_conv_dim, len(ATTRIBUTES), depth
             ).to(memory_format=torch.channels_last)
         self.generator_adam = torch.optim.Adam(
-            self.generator.parameters(), stage.generator_lr, betas=stage.betas
+            self.generator.parameters(), stage.generator_lr, betas=stage.betas, fused=True
         )
         self.discriminator_adam = torch.optim.Adam(
-            self.discriminator.parameters(), stage.discriminator_lr, betas=stage.betas
+            self.discriminator.parameters(), stage.discriminator_lr, betas=stage.betas, fused=True
         )
         photos = decoded(self.train, stage.image_size, self.cache)
         labels = np.asarray(self.train.labels)
@@ -177,29 +157,25 @@ class DeepfakeTrainer:
         self.batches.restore(state["batches"])
 
     def run(self, log: RunLog) -> None:
-        """Train until the last stage is done."""
-        saved = time.monotonic()
-        while self.stage < len(self.config.stages):
-            stage = self.current
-            title = f"stage {self.stage + 1}/{len(self.config.stages)} at {stage.image_size}"
-            with log.progress(title, self.step, stage.steps) as bar:
-                while self.step < stage.steps:
-                    began = time.monotonic()
-                    log.add(self.update())
-                    self.step += 1
-                    self.seconds += time.monotonic() - began
-                    bar.advance(bar.task_ids[0])
-                    if self.step % self.config.report_every == 0 or self.step == stage.steps:
-                        self.report(log)
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        save_checkpoint(self.folder / CHECKPOINT, self.state())
-                        saved = time.monotonic()
-            if self.stage + 1 == len(self.config.stages):
+        """Train until the last stage is done.
+
+        Raises:
+            Stopped: the run was asked to stop; the checkpoint is written.
+        """
+        last = len(self.config.stages) - 1
+        while True:
+            title = f"stage {self.stage + 1}/{last + 1} at {self.current.image_size}"
+            run_steps(self, self.current.steps, title, self.config.report_every, log)
+            if self.stage == last:
                 break
             self.generator.load_state_dict(self.average)
             self.stage, self.step, self.critic_updates = self.stage + 1, 0, 0
             self._start_stage()
-            save_checkpoint(self.folder / CHECKPOINT, self.state())
+            self.save()
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
         save_checkpoint(self.folder / CHECKPOINT, self.state())
 
     def update(self) -> dict[str, Tensor]:

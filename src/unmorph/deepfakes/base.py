@@ -1,0 +1,124 @@
+"""What a deepfake is to everybody else, and the registry of those that unmorph defends against."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unmorph.errors import ConfigError
+
+
+class Deepfake(nn.Module, ABC):
+    """A frozen face editor: differentiable in its input, never trained.
+
+    Attributes:
+        name: its name in the registry.
+        edits: names of the edits it offers.
+        size: side in pixels of the faces it was trained on.
+        provenance: which weights these are and where they come from, for a record.
+    """
+
+    name: str
+    edits: tuple[str, ...]
+    size: int
+    provenance: str
+
+    @abstractmethod
+    def targets(self, edit: str, labels: Tensor) -> Tensor:
+        """Return what the network is told to make: ``edit`` applied to the present ``labels``.
+
+        Raises:
+            ConfigError: the edit is unknown.
+        """
+
+    @abstractmethod
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        """Run the network: faces (N, 3, H, W) in [-1,1] and targets to faces of the same shape."""
+
+    def edit(self, faces: Tensor, edit: Tensor | str, labels: Tensor | None = None) -> Tensor:
+        """Edit faces, either towards target labels or by the name of an edit.
+
+        Args:
+            faces: (N, 3, H, W) in [-1,1].
+            edit: targets (N, len(edits)), or a name in `edits`.
+            labels: the present labels that a named edit starts from, (N, len(edits)) of 0 and 1;
+                without them the shipped attribute classifier reads them off the faces.
+
+        Returns:
+            the edited faces, (N, 3, H, W) in [-1,1].
+
+        Raises:
+            ConfigError: the edit is unknown; the message lists the choices.
+        """
+        if isinstance(edit, Tensor):
+            return self(faces, edit)
+        if edit not in self.edits:
+            raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(self.edits)}")
+        if labels is None:
+            labels = self.read_labels(faces)
+        return self(faces, self.targets(edit, labels))
+
+    def read_labels(self, faces: Tensor) -> Tensor:
+        """Return the present labels that the shipped classifier sees, (N, len(edits)) of 0 and 1."""
+        from unmorph.runtime import SHIPPED, OnnxClassifier
+
+        classifier = OnnxClassifier(SHIPPED / "attributes.onnx")
+        labels = torch.from_numpy(classifier.labels(faces.detach().cpu().numpy()))
+        return labels.to(faces.device)
+
+    def freeze(self) -> None:
+        """Make sure that no training of a defense changes the deepfake."""
+        self.eval().requires_grad_(False)
+
+
+Loader = Callable[[Path | None], Deepfake]
+
+_LOADERS: dict[str, Loader] = {}
+
+
+def register(name: str) -> Callable[[Loader], Loader]:
+    """Register a function that builds a deepfake from a weights file (None: the shipped ones).
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+
+    def add(loader: Loader) -> Loader:
+        if name in _LOADERS:
+            raise ConfigError(f"a deepfake named {name!r} is registered already")
+        _LOADERS[name] = loader
+        return loader
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all deepfakes, sorted."""
+    return tuple(sorted(_LOADERS))
+
+
+def load(
+    name: str, weights: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu"
+) -> Deepfake:
+    """Load a deepfake, frozen.
+
+    Args:
+        name: one of `names`.
+        weights: a file in place of the deepfake's own weights.
+        device: where it runs.
+
+    Raises:
+        ConfigError: the name is unknown; the message lists the choices.
+        WeightsError: its weights cannot be had.
+    """
+    if name not in _LOADERS:
+        raise ConfigError(f"unknown deepfake {name!r}; choose one of {', '.join(names())}")
+    deepfake = _LOADERS[name](None if weights is None else Path(weights))
+    deepfake.name = name
+    deepfake.freeze()
+    return deepfake.to(device)

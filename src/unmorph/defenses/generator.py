@@ -1,0 +1,70 @@
+"""The learned defense: a U-Net that makes the perturbation in one forward pass (section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unmorph.defenses.base import Defense
+
+
+class _Level(nn.Module):
+    """One level of the U-Net: down, whatever lies below, up; joined with its own input.
+
+    Maps (N, outer, H, W) to (N, 2 * outer, H, W): the input beside what came up.
+    """
+
+    def __init__(self, outer: int, inner: int, below: _Level | None) -> None:
+        super().__init__()
+        down: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, 2, 1, bias=False)]
+        if below is not None:  # at 1x1 there is nothing to normalise over in a single face
+            down.append(nn.BatchNorm2d(inner))
+        self.down = nn.Sequential(*down)
+        self.below = below
+        self.up = nn.Sequential(
+            nn.ReLU(),
+            nn.ConvTranspose2d(inner if below is None else 2 * inner, outer, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(outer),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(x)
+        if self.below is not None:
+            y = self.below(y)
+        return torch.cat([x, self.up(y)], dim=1)
+
+
+class PerturbationGenerator(Defense):
+    """P, a U-Net-128 of the pix2pix family (Isola et al. 2017): 7 levels of 4x4 stride-2
+    convolutions with skip connections, 128x128 down to 1x1 and back.
+
+    The output is ``epsilon * tanh(.)``, so ``|P(x)| < epsilon`` by construction.
+
+    Args:
+        width: channels of the first level; the next have 2, 4, then 8 times as many. The paper
+            gives none; the pix2pix network has 64.
+        epsilon: bound of the perturbation on the scale [-1,1].
+    """
+
+    def __init__(self, width: int = 64, epsilon: float = 0.05) -> None:
+        super().__init__(epsilon)
+        self.width = width
+        channels = [width * factor for factor in (1, 2, 4, 8, 8, 8, 8)]
+        below: _Level | None = None
+        for outer, inner in reversed(list(zip(channels, channels[1:], strict=False))):
+            below = _Level(outer, inner, below)
+        self.first = nn.Conv2d(3, width, 4, 2, 1)
+        self.levels = below
+        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * width, 3, 4, 2, 1))
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Return the perturbation P(x), (N, 3, 128, 128) in (-epsilon, epsilon)."""
+        x = self.first(faces)
+        if self.levels is not None:
+            x = self.levels(x)
+        perturbation: Tensor = self.epsilon * torch.tanh(self.last(x))
+        return perturbation
+
+    def perturbed(self, faces: Tensor) -> Tensor:
+        """Return x + P(x) (equation 2)."""
+        return faces + self(faces)

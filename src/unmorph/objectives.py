@@ -1,0 +1,43 @@
+"""The paper's training objective, equations 4 to 8, each term a function.
+
+The paper writes the terms as 2-norms; its tables show that its "L2" is the mean squared error on
+[-1,1], so every norm here is that. Each function returns one figure a face, (N,).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unmorph.perceptual import VGGFeatures
+
+
+def pixel_loss(faces: Tensor, protected: Tensor) -> Tensor:
+    """L_pix, equation 4: the mean squared error of the protected face; (N, 3, H, W) to (N,)."""
+    return (protected - faces).square().mean(dim=(1, 2, 3))
+
+
+def feature_loss(features: VGGFeatures, faces: Tensor, protected: Tensor) -> Tensor:
+    """L_feat, equation 5: the distance of VGG16 features, the perceptual metric's definition."""
+    return features.distance(faces, protected)
+
+
+def magnitude_loss(pixel: Tensor, feature: Tensor, lambda_feat: float) -> Tensor:
+    """L_mag, equation 6: how visible the protection is."""
+    return pixel + lambda_feat * feature
+
+
+def adversarial_loss(protected: Tensor, edited: Tensor) -> Tensor:
+    """L_adv, equation 7: how far the deepfake still moves the protected face.
+
+    Args:
+        protected: x_adv, (N, 3, H, W).
+        edited: G(x_adv), the same shape.
+    """
+    return (edited - protected).square().mean(dim=(1, 2, 3))
+
+
+def total_loss(
+    magnitude: Tensor, adversarial: Tensor, lambda_mag: float, lambda_adv: float
+) -> Tensor:
+    """L, equation 8: what training minimises over P."""
+    return lambda_mag * magnitude + lambda_adv * adversarial

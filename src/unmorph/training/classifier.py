@@ -1,0 +1,157 @@
+"""Training of the attribute classifier that labels photos, and of the one that judges edits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unmorph.attributes import ATTRIBUTES
+from unmorph.classifier import AttributeClassifier
+from unmorph.datasets.base import FaceDataset, decoded, to_faces
+from unmorph.errors import ConfigError
+from unmorph.training.batches import Batches
+from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
+from unmorph.training.config import ClassifierConfig
+from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
+from unmorph.training.runlog import RunLog
+
+SIZE = 128
+
+
+def jitter(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Shift, scale, brighten and blur a batch at random, so that the classifier reads the face.
+
+    Args:
+        faces: (N, 3, H, W) in [-1,1].
+        amount: the largest shift and change of scale, as a share of the face's side; colours
+            change by as much of full range.
+        generator: the source of randomness.
+    """
+    count = len(faces)
+
+    def uniform(*shape: int) -> Tensor:
+        return (torch.rand(*shape, generator=generator) * 2 - 1) * amount
+
+    scale = 1 + uniform(count)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = scale
+    theta[:, :, 2] = 2 * uniform(count, 2)
+    grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
+    moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
+    contrast = 1 + uniform(count, 1, 1, 1)
+    return (moved * contrast + uniform(count, 3, 1, 1) / 2).clamp(-1, 1)
+
+
+class ClassifierTrainer:
+    """Trains one attribute classifier; everything that changes is in `state`.
+
+    Args:
+        config: its size and budget.
+        train, val: faces with labels.
+        folder: takes the checkpoint and the log.
+        cache: folder for decoded faces.
+    """
+
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        train: FaceDataset,
+        val: FaceDataset,
+        folder: Path,
+        cache: Path,
+    ) -> None:
+        if train.labels is None or val.labels is None:
+            raise ConfigError("a classifier is trained on faces with labels, such as CelebA")
+        self.config, self.folder = config, folder
+        torch.manual_seed(config.seed)
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.classifier = AttributeClassifier(config.width).to(memory_format=torch.channels_last)
+        self.adam = torch.optim.AdamW(
+            self.classifier.parameters(), config.learning_rate, weight_decay=0.05, fused=True
+        )
+        self.step = 0
+        self.seconds = 0.0
+        photos = decoded(train, SIZE, cache)
+        self.batches = Batches(photos, train.labels, config.batch_size, self.random)
+        self.val_faces = torch.from_numpy(to_faces(decoded(val, SIZE, cache)))
+        self.val_labels = torch.from_numpy(np.asarray(val.labels))
+        self._classify: nn.Module = self.classifier
+        if config.compile:
+            self._classify = torch.compile(self.classifier)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a checkpoint must hold to continue as if never stopped."""
+        return {
+            "config": dataclasses.asdict(self.config),
+            "step": self.step,
+            "seconds": self.seconds,
+            "random": self.random.get_state(),
+            "batches": self.batches.state(),
+            "classifier": self.classifier.state_dict(),
+            "adam": self.adam.state_dict(),
+        }
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint of the same configuration.
+
+        Raises:
+            ConfigError: the checkpoint's configuration differs.
+            WeightsError: the file is no checkpoint.
+        """
+        state = load_checkpoint(path)
+        if state["config"] != dataclasses.asdict(self.config):
+            raise ConfigError(f"{path}: was trained with another configuration; give its own")
+        self.classifier.load_state_dict(state["classifier"])
+        self.adam.load_state_dict(state["adam"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.random.set_state(state["random"])
+        self.batches.restore(state["batches"])
+
+    def run(self, log: RunLog) -> None:
+        """Train to the last step.
+
+        Raises:
+            Stopped: the run was asked to stop; the checkpoint is written.
+        """
+        run_steps(self, self.config.steps, "classifier", self.config.report_every, log)
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(self.folder / CHECKPOINT, self.state())
+
+    def update(self) -> dict[str, Tensor]:
+        """Run one step of binary cross entropy on jittered faces."""
+        factor = learning_rate("cosine", self.step, self.config.steps)
+        self.adam.param_groups[0]["lr"] = self.config.learning_rate * factor
+        faces, labels = self.batches.next()
+        faces = jitter(faces, self.config.jitter, self.random)
+        with self._autocast():
+            logits = self._classify(faces.contiguous(memory_format=torch.channels_last))
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+        return {"loss": loss.detach()}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    @torch.no_grad()
+    def report(self, log: RunLog) -> None:
+        """Measure the accuracy of each attribute on val."""
+        self.classifier.eval()
+        with self._autocast():
+            logits = torch.cat([self.classifier(faces) for faces in self.val_faces.split(64)])
+        self.classifier.train()
+        right = ((logits > 0) == (self.val_labels > 0)).float().mean(0)
+        figures = {
+            f"val {name}": value.item() for name, value in zip(ATTRIBUTES, right, strict=True)
+        }
+        log.report(self.step, {**figures, "minutes": self.seconds / 60})

@@ -1,0 +1,242 @@
+"""End-to-end training of the perturbation generator against a frozen deepfake (section 3.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unmorph import metrics
+from unmorph.datasets.base import FaceDataset, decoded, to_faces
+from unmorph.deepfakes import Deepfake
+from unmorph.defenses import PerturbationGenerator
+from unmorph.errors import ConfigError
+from unmorph.objectives import (
+    adversarial_loss,
+    feature_loss,
+    magnitude_loss,
+    pixel_loss,
+    total_loss,
+)
+from unmorph.perceptual import VGGFeatures
+from unmorph.training.batches import Batches, random_single_edits
+from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
+from unmorph.training.config import DefenseConfig, from_table
+from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
+from unmorph.training.runlog import RunLog, contact_sheet
+
+VAL_FACES = 64
+
+#: How fast lambda_mag follows a PSNR that is off its mark, a step.
+_STEERING = 0.01
+
+#: Added to a movement before dividing by it: the least that counts as an edit.
+_LEAST_MOVEMENT = 0.01
+
+#: How much brighter the sheet shows the perturbation.
+_AMPLIFIED = 20
+
+
+class DefenseTrainer:
+    """Trains one perturbation generator; everything that changes is in `state`.
+
+    Args:
+        config: the paper's or another.
+        deepfake: the frozen network to defend against.
+        train, val: faces with labels.
+        folder: takes the checkpoint, the log and the pictures.
+        cache: folder for decoded faces.
+        features: VGG16 for L_feat; needed where ``lambda_feat`` is not 0.
+    """
+
+    def __init__(
+        self,
+        config: DefenseConfig,
+        deepfake: Deepfake,
+        train: FaceDataset,
+        val: FaceDataset,
+        folder: Path,
+        cache: Path,
+        features: VGGFeatures | None = None,
+    ) -> None:
+        if train.labels is None or val.labels is None:
+            raise ConfigError("a defense is trained on faces with labels, such as CelebA")
+        self.config, self.folder = config, folder
+        self.features = features
+        self.deepfake = deepfake.to(memory_format=torch.channels_last)
+        torch.manual_seed(config.seed)
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.defense = PerturbationGenerator(config.width, config.epsilon)
+        self.defense.to(memory_format=torch.channels_last)
+        self.average = PerturbationGenerator(config.width, config.epsilon)
+        self.average.load_state_dict(self.defense.state_dict())
+        self.average.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.adam = torch.optim.Adam(
+            self.defense.parameters(), config.learning_rate, betas=config.betas, fused=True
+        )
+        self.lambda_mag = config.lambda_mag
+        self.step = 0
+        self.seconds = 0.0
+        photos = decoded(train, deepfake.size, cache)
+        self.batches = Batches(photos, train.labels, config.batch_size, self.random)
+        faces = to_faces(decoded(val, deepfake.size, cache)[:VAL_FACES])
+        self.val_faces = torch.from_numpy(faces).contiguous(memory_format=torch.channels_last)
+        self.val_labels = torch.from_numpy(np.asarray(val.labels)[:VAL_FACES])
+        self._perturb: nn.Module = self.defense
+        self._edit: nn.Module = self.deepfake
+        if config.compile:
+            self._perturb, self._edit = torch.compile(self.defense), torch.compile(self.deepfake)
+            if self.features is not None:
+                self.features.compile()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a checkpoint must hold to continue as if never stopped."""
+        return {
+            "config": dataclasses.asdict(self.config),
+            "step": self.step,
+            "seconds": self.seconds,
+            "lambda_mag": self.lambda_mag,
+            "random": self.random.get_state(),
+            "batches": self.batches.state(),
+            "defense": self.defense.state_dict(),
+            "average": self.average.state_dict(),
+            "adam": self.adam.state_dict(),
+        }
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint of the same configuration (``report_every`` may differ).
+
+        Raises:
+            ConfigError: the checkpoint's configuration differs; the message names where.
+            WeightsError: the file is no checkpoint.
+        """
+        state = load_checkpoint(path)
+        saved, mine = state["config"], dataclasses.asdict(self.config)
+        from_table(saved, DefenseConfig)
+        if wrong := [k for k in mine if k != "report_every" and saved[k] != mine[k]]:
+            raise ConfigError(
+                f"{path}: was trained with another configuration ({', '.join(wrong)}); "
+                "give its own, or start anew in another folder"
+            )
+        self.defense.load_state_dict(state["defense"])
+        self.average.load_state_dict(state["average"])
+        self.adam.load_state_dict(state["adam"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.lambda_mag = state["lambda_mag"]
+        self.random.set_state(state["random"])
+        self.batches.restore(state["batches"])
+
+    def start_from(self, path: Path) -> None:
+        """Start a new run with the averaged weights of another run's checkpoint.
+
+        Raises:
+            WeightsError: the file is no checkpoint of a defense of this width.
+        """
+        weights = load_checkpoint(path)["average"]
+        self.defense.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
+    def run(self, log: RunLog) -> None:
+        """Train to the last step.
+
+        Raises:
+            Stopped: the run was asked to stop; the checkpoint is written.
+        """
+        run_steps(self, self.config.steps, "defense", self.config.report_every, log)
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(self.folder / CHECKPOINT, self.state())
+
+    def update(self) -> dict[str, Tensor | float]:
+        """Run one step of equation 8 on one batch, each face with one edit drawn from all."""
+        config = self.config
+        factor = learning_rate(config.decay, self.step, config.steps)
+        self.adam.param_groups[0]["lr"] = config.learning_rate * factor
+        faces, labels = self.batches.next()
+        targets = random_single_edits(labels, self.random)
+        with self._autocast():
+            perturbation = self._perturb(faces).float()
+        # The tanh keeps epsilon; the valid range is enforced as `Defense.protect` does it.
+        protected = (faces + perturbation).clamp(-1, 1)
+        with self._autocast():
+            edited = self._edit(protected, targets).float()
+        pixel = pixel_loss(faces, protected)
+        feature = torch.zeros_like(pixel)
+        if self.features is not None and config.lambda_feat:
+            with self._autocast():
+                feature = feature_loss(self.features, faces, protected).float()
+        adversarial = adversarial_loss(protected, edited)
+        magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
+        if config.relative:
+            with torch.no_grad(), self._autocast():
+                movement = pixel_loss(faces, self._edit(faces, targets).float())
+            adversarial = adversarial / (movement + _LEAST_MOVEMENT)
+        loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv).mean()
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+        self._follow(pixel.mean().item())
+        return {
+            "pix": pixel.mean().detach(),
+            "feat": feature.mean().detach(),
+            "adv": adversarial.mean().detach(),
+            "lambda_mag": self.lambda_mag,
+        }
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    @torch.no_grad()
+    def _follow(self, pixel: float) -> None:
+        """Move the average of the weights, and lambda_mag towards the PSNR asked for."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        own = self.defense.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(own[name], 1 - decay)
+            else:
+                value.copy_(own[name])
+        if self.config.psnr is not None:
+            wanted = 4 / 10 ** (self.config.psnr / 10)
+            excess = max(-1.0, min(1.0, pixel / wanted - 1))
+            self.lambda_mag *= math.exp(_STEERING * excess)
+
+    @torch.no_grad()
+    def report(self, log: RunLog) -> None:
+        """Measure the averaged defense on val and draw what it does."""
+        faces, labels = self.val_faces, self.val_labels
+        edits = self.deepfake.edits
+        with self._autocast():
+            perturbation = self.average(faces).float()
+        protected = (faces + perturbation).clamp(-1, 1)
+        before, after = [], []
+        for edit in edits:
+            targets = self.deepfake.targets(edit, labels)
+            with self._autocast():
+                before.append(self.deepfake(faces, targets).float())
+                after.append(self.deepfake(protected, targets).float())
+        movement = torch.stack([metrics.l2(faces, edited) for edited in before])
+        residue = torch.stack([metrics.l2(protected, edited) for edited in after])
+        counted = metrics.moved(movement)
+        figures = {
+            "val PSNR": metrics.psnr(faces, protected).mean().item(),
+            "val moved": movement.mean().item(),
+            "val left": residue.mean().item(),
+            "val s": metrics.suppression(movement, residue)[counted].mean().item(),
+            "val strict DSR": metrics.strict_dsr(movement, residue),
+            "minutes": self.seconds / 60,
+        }
+        log.report(self.step, figures)
+        rows = []
+        for face in range(4):
+            amplified = perturbation[face] * _AMPLIFIED
+            rows.append([faces[face], *(edited[face] for edited in before), amplified])
+            rows.append([protected[face], *(edited[face] for edited in after), amplified])
+        log.picture("defense", self.step, contact_sheet(rows))
