@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,10 @@ AMPLIFIED = 20
 _CELL = 192
 _GAP = 12
 _LINE = 24
+
+#: What the edits that flip an attribute make of it: without it, with it.
+_FLIPS = {"Male": ("female", "male"), "Young": ("older", "younger")}
+
 _PAPER, _INK, _FAINT = "white", "black", "dimgray"
 
 
@@ -60,14 +64,21 @@ def show(
         raise PhotoError("no face found in the photo")
     pair = np.stack([crop_square(pixels, result.squares[0]) for pixels in (photo, result.pixels)])
     labels = np.repeat(classifier.labels(pair[:1]), 2, axis=0)
-    edited = {edit: deepfake.edit(pair, edit_targets(labels, edit)) for edit in deepfake.edits}
+    targets = {edit: edit_targets(labels, edit) for edit in deepfake.edits}
+    edited = {edit: deepfake.edit(pair, targets[edit]) for edit in deepfake.edits}
     moved = {
         edit: (_squared_error(pair[0], faces[0]), _squared_error(pair[1], faces[1]))
         for edit, faces in edited.items()
     }
     error = _squared_error(pair[0], pair[1])
     psnr = float(10 * np.log10(4 / error)) if error else float("inf")
-    picture = _draw(pair, edited, psnr, moved)
+    titles = [
+        _FLIPS[edit][int(targets[edit][0, place])]
+        if edit in _FLIPS
+        else edit.replace("_", " ").lower()
+        for place, edit in enumerate(deepfake.edits)
+    ]
+    picture = _draw(pair, dict(zip(titles, edited.values(), strict=True)), psnr, moved.values())
     return Showcase(picture, result.pixels, psnr, moved)
 
 
@@ -89,7 +100,7 @@ def _draw(
     pair: Floats,
     edited: Mapping[str, Floats],
     psnr: float,
-    moved: Mapping[str, tuple[float, float]],
+    moved: Iterable[tuple[float, float]],
 ) -> Image.Image:
     columns = 1 + len(edited)
     step = _CELL + _GAP
@@ -107,10 +118,9 @@ def _draw(
         x = side + column * step + _CELL / 2
         draw.text((x, line), text, colour, small, anchor="mt")
 
-    titles = ["photo", *(edit.replace("_", " ").lower() for edit in edited)]
-    for column, title in enumerate(titles):
+    for column, title in enumerate(["photo", *edited]):
         x = side + column * step + _CELL / 2
-        draw.text((x, _LINE), title, _INK, large, anchor="mt")
+        draw.text((x, 2 * _LINE - _GAP), title, _INK, large, anchor="ms")
     for row, name in enumerate(("original", "protected", f"perturbation\nx {AMPLIFIED}")):
         y = 2 * _LINE + row * step + _CELL / 2
         draw.multiline_text((_GAP, y), name, _INK, large, anchor="lm")
@@ -122,7 +132,7 @@ def _draw(
     put(0, 2, (pair[1] - pair[0]) * AMPLIFIED)
 
     below = 2 * _LINE + 2 * step
-    for column, (before, after) in enumerate(moved.values(), start=1):
+    for column, (before, after) in enumerate(moved, start=1):
         write(column, below + _LINE, f"{suppression(before, after):.0%} suppressed")
         write(column, below + 2 * _LINE, f"moved {before:.4f}", _FAINT)
         write(column, below + 3 * _LINE, f"now {after:.4f}", _FAINT)
