@@ -57,7 +57,9 @@ def _onnx(path: Path) -> dict[str, Tensor]:
         graph = onnx.load(path).graph
     except DecodeError as error:
         raise WeightsError(f"{path}: not a readable ONNX file: {error}") from error
+    # Parameters keep their module's path; the exporter's own constants have no dot in their name.
     return {
         item.name: torch.from_numpy(numpy_helper.to_array(item).copy())
         for item in graph.initializer
+        if "." in item.name
     }

@@ -1,0 +1,72 @@
+"""``unmorph export``: a training checkpoint as the ONNX file that everything else runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from unmorph.cli._extras import require
+
+app = typer.Typer(
+    no_args_is_help=True, help="Write a training checkpoint as the ONNX file that unmorph runs."
+)
+
+_CHECKPOINT = typer.Argument(..., help="checkpoint.pt of a training run.")
+_OUT = typer.Option(..., "-o", "--output", help="The ONNX file to write.")
+
+
+@app.command()
+def deepfake(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
+    """Export a StarGAN generator (the average of its weights)."""
+    require("train")
+    import torch
+
+    from unmorph.deepfakes.stargan import Generator
+    from unmorph.export import example_faces, export_onnx
+    from unmorph.training.checkpoint import load_checkpoint
+
+    state = load_checkpoint(checkpoint)
+    config = state["config"]
+    network = Generator(config["conv_dim"], 5, config["repeat_num"])
+    network.load_state_dict(state["average"])
+    targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
+    inputs = {"faces": example_faces(), "targets": targets}
+    _done(output, export_onnx(network, output, inputs=inputs, output="edited", metadata={}))
+
+
+@app.command()
+def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
+    """Export a perturbation generator (the average of its weights)."""
+    require("train")
+    from unmorph.defenses import PerturbationGenerator
+    from unmorph.export import example_faces, export_onnx
+    from unmorph.training.checkpoint import load_checkpoint
+
+    state = load_checkpoint(checkpoint)
+    config = state["config"]
+    network = PerturbationGenerator(config["width"], config["epsilon"])
+    network.load_state_dict(state["average"])
+    inputs = {"faces": example_faces()}
+    metadata = {"epsilon": repr(config["epsilon"])}
+    _done(output, export_onnx(network, output, inputs=inputs, output="perturbation", metadata=metadata))
+
+
+@app.command()
+def classifier(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
+    """Export an attribute classifier."""
+    require("train")
+    from unmorph.classifier import AttributeClassifier
+    from unmorph.export import example_faces, export_onnx
+    from unmorph.training.checkpoint import load_checkpoint
+
+    state = load_checkpoint(checkpoint)
+    network = AttributeClassifier(state["config"]["width"])
+    network.load_state_dict(state["classifier"])
+    inputs = {"faces": example_faces()}
+    _done(output, export_onnx(network, output, inputs=inputs, output="logits", metadata={}))
+
+
+def _done(output: Path, difference: float) -> None:
+    size = output.stat().st_size / 1e6
+    typer.echo(f"wrote {output}: {size:.1f} MB, within {difference:.1e} of the checkpoint")

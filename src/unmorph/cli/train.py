@@ -1,0 +1,142 @@
+"""``unmorph train``: train a deepfake, a defense against one, or an attribute classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import typer
+
+from unmorph.cli._extras import require
+from unmorph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unmorph.datasets.base import FaceDataset
+    from unmorph.training.runlog import RunLog
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train a deepfake, a defense against one, or an attribute classifier.",
+)
+
+_CONFIG = typer.Argument(..., help="A TOML file; configs/ in the repository holds ours.")
+_DATA = typer.Option(
+    ..., help="CelebA's folder: photos (folder or zip), attribute and partition lists."
+)
+_OUT = typer.Option(..., "-o", "--out", help="Folder for checkpoint, log and pictures.")
+_RESUME = typer.Option(False, "--resume", help="Go on from the checkpoint in --out.")
+_CACHE = typer.Option(None, help="Folder for decoded faces (a few gigabytes); default: user cache.")
+
+
+class _Run(Protocol):
+    def restore(self, path: Path) -> None: ...
+
+    def run(self, log: RunLog) -> None: ...
+
+
+@app.command()
+def deepfake(
+    config: Path = _CONFIG,
+    data: Path = _DATA,
+    out: Path = _OUT,
+    resume: bool = _RESUME,
+    cache: Path | None = _CACHE,
+) -> None:
+    """Train a StarGAN on CelebA."""
+    require("train")
+    from unmorph.training.config import DeepfakeConfig, load_config
+    from unmorph.training.deepfake import DeepfakeTrainer
+
+    settings = load_config(config, DeepfakeConfig)
+    train, val = _splits(data)
+    _go(DeepfakeTrainer(settings, train, val, out, _cache(cache)), out, resume)
+
+
+@app.command()
+def defense(
+    config: Path = _CONFIG,
+    data: Path = _DATA,
+    out: Path = _OUT,
+    resume: bool = _RESUME,
+    cache: Path | None = _CACHE,
+    weights: Path | None = typer.Option(
+        None, help="Weights of the deepfake in place of its own: a checkpoint's export."
+    ),
+    start_from: Path | None = typer.Option(
+        None, help="Begin with the weights of another run's checkpoint."
+    ),
+    weights_from: Path | None = typer.Option(
+        None, help="Mirror folder that holds VGG16's weights (or UNMORPH_WEIGHTS_FROM)."
+    ),
+) -> None:
+    """Train a perturbation generator against a frozen deepfake."""
+    require("train")
+    from unmorph import deepfakes
+    from unmorph.perceptual import VGGFeatures
+    from unmorph.training.config import DefenseConfig, load_config
+    from unmorph.training.defense import DefenseTrainer
+    from unmorph.weights.store import load_tensors
+
+    settings = load_config(config, DefenseConfig)
+    train, val = _splits(data)
+    features = None
+    if settings.lambda_feat:
+        tensors = load_tensors("vgg16", weights_from)
+        features = VGGFeatures(settings.feature_layers, weights=tensors)
+    network = deepfakes.load(settings.deepfake, weights)
+    run = DefenseTrainer(settings, network, train, val, out, _cache(cache), features)
+    if start_from is not None and not resume:
+        run.start_from(start_from)
+    _go(run, out, resume)
+
+
+@app.command()
+def classifier(
+    config: Path = _CONFIG,
+    data: Path = _DATA,
+    out: Path = _OUT,
+    resume: bool = _RESUME,
+    cache: Path | None = _CACHE,
+) -> None:
+    """Train an attribute classifier: the labeller of photos or the judge of edits."""
+    require("train")
+    from unmorph.training.classifier import ClassifierTrainer
+    from unmorph.training.config import ClassifierConfig, load_config
+
+    settings = load_config(config, ClassifierConfig)
+    train, val = _splits(data)
+    _go(ClassifierTrainer(settings, train, val, out, _cache(cache)), out, resume)
+
+
+def _splits(data: Path) -> tuple[FaceDataset, FaceDataset]:
+    from unmorph.datasets.celeba import load_celeba
+
+    return load_celeba(data, "train"), load_celeba(data, "val")
+
+
+def _cache(folder: Path | None) -> Path:
+    from unmorph.weights.store import cache_folder
+
+    return folder or cache_folder() / "datasets"
+
+
+def _go(run: _Run, out: Path, resume: bool) -> None:
+    from unmorph.training.loop import CHECKPOINT, Stopped
+    from unmorph.training.runlog import RunLog
+
+    checkpoint = out / CHECKPOINT
+    if resume:
+        run.restore(checkpoint)
+    elif checkpoint.exists():
+        raise ConfigError(
+            f"{checkpoint}: a run is here already; add --resume to go on, or choose another --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    log = RunLog(out)
+    try:
+        run.run(log)
+    except Stopped as stop:
+        typer.echo(f"stopped; go on with --resume ({checkpoint} is written)", err=True)
+        raise typer.Exit(130) from stop
+    finally:
+        log.close()

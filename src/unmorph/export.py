@@ -1,0 +1,134 @@
+"""Trained networks as ONNX files: float16 on disk, float32 when run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from unmorph.errors import WeightsError
+
+#: The exported file must give the network's own output to within this (on [-1,1], or in logits);
+#: rounding the weights to half precision is applied to both sides.
+TOLERANCE = 1e-4
+
+
+def round_to_half_(network: nn.Module) -> None:
+    """Round all floating-point parameters and buffers to what float16 can hold."""
+    with torch.no_grad():
+        for tensor in [*network.parameters(), *network.buffers()]:
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half().float())
+
+
+def export_onnx(
+    network: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    inputs: Mapping[str, Tensor],
+    output: str,
+    metadata: Mapping[str, str],
+) -> float:
+    """Write a network as an ONNX file and compare the two.
+
+    The weights are rounded to float16 in ``network`` too, so that what runs from the file is what
+    runs from torch. Initialisers keep their state-dict names; each is followed by a cast, which
+    ONNX Runtime folds when it opens the file.
+
+    Args:
+        network: in evaluation mode.
+        path: where to write; whole or not at all.
+        inputs: names and examples of the arguments, batch first.
+        output: name of the result.
+        metadata: free text that travels with the file.
+
+    Returns:
+        the largest difference between the file's output and the network's on the examples.
+
+    Raises:
+        WeightsError: the difference exceeds `TOLERANCE`.
+    """
+    network.eval()
+    round_to_half_(network)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    batch = torch.export.Dim("batch")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / "float32.onnx"
+        program = torch.onnx.export(
+            network,
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            dynamo=True,
+            verbose=False,
+        )
+        if program is None:
+            raise WeightsError(f"{path}: torch gave no ONNX program")
+        program.save(str(whole))
+        model = onnx.load(whole)
+        store_as_half(model)
+        for key, value in metadata.items():
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value
+        onnx.checker.check_model(model)
+        half = Path(folder) / "float16.onnx"
+        onnx.save(model, half)
+        difference = compare(network, half, inputs)
+        if not difference <= TOLERANCE:
+            raise WeightsError(
+                f"{path}: the exported file differs from the network by {difference:.2g}, more "
+                f"than {TOLERANCE:g}; nothing was written"
+            )
+        os.replace(half, path)
+    return difference
+
+
+def store_as_half(model: onnx.ModelProto) -> None:
+    """Replace float32 initialisers by float16 ones of the same name, cast back where used."""
+    casts = []
+    renamed = {}
+    for item in model.graph.initializer:
+        array = numpy_helper.to_array(item)
+        if array.dtype != np.float32:
+            continue
+        item.CopyFrom(numpy_helper.from_array(array.astype(np.float16), item.name))
+        renamed[item.name] = f"{item.name}.float32"
+        casts.append(
+            helper.make_node(
+                "Cast", [item.name], [renamed[item.name]], to=onnx.TensorProto.FLOAT
+            )
+        )
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = renamed.get(name, name)
+    del model.graph.value_info[:]
+    for position, cast in enumerate(casts):
+        model.graph.node.insert(position, cast)
+
+
+def compare(network: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> float:
+    """Return the largest difference between a network's output and that of its ONNX file."""
+    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    feed = {name: value.numpy() for name, value in inputs.items()}
+    (found,) = session.run(None, feed)
+    with torch.no_grad():
+        expected = network(*inputs.values()).numpy()
+    return float(np.abs(found - expected).max())
+
+
+def example_faces(count: int = 2, size: int = 128, seed: int = 0) -> Tensor:
+    """Return smooth random pictures (count, 3, size, size) in [-1,1] to compare networks on."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 8, 8, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)
+    return smooth.clamp(-1, 1)
