@@ -28,7 +28,7 @@ class RunLog:
         self.console = console or Console(stderr=True)
         self._writer = SummaryWriter(str(folder))
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
 
     @contextmanager
     def progress(self, title: str, done: int, total: int) -> Iterator[Progress]:
@@ -47,12 +47,12 @@ class RunLog:
         """Take the figures of one step; `report` gives their mean."""
         for name, value in figures.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        self._count += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Write the means since the last report and the given figures, and print one line."""
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
         for name, value in {**means, **figures}.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
