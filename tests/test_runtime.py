@@ -51,12 +51,13 @@ def test_deepfake_edits_towards_its_targets(deepfake_file: Path) -> None:
     np.testing.assert_allclose(edited[1], batch[1] + 0.3, atol=1e-6)
 
 
-def test_classifier_names_one_hair_colour(classifier_file: Path) -> None:
-    batch = np.zeros((3, 3, 128, 128), np.float32)
+def test_classifier_names_one_hair_colour_or_none(classifier_file: Path) -> None:
+    batch = np.zeros((4, 3, 128, 128), np.float32)
     batch[0, 0], batch[1, 1] = 0.5, 0.5
-    batch[2] = np.array([-0.3, -0.2, -0.1], np.float32)[:, None, None]
+    batch[2] = np.array([-0.3, 0.1, 0.2], np.float32)[:, None, None]
+    batch[3] = np.array([-0.3, -0.2, -0.1], np.float32)[:, None, None]
     labels = OnnxClassifier(classifier_file, threads=1).labels(batch)
-    assert labels.tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert labels.tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0] * 5]
 
 
 def test_wrong_shapes(defense_file: Path, deepfake_file: Path) -> None:

@@ -165,8 +165,9 @@ class OnnxClassifier(_Network):
         return self._run(faces)
 
     def labels(self, faces: Floats) -> Floats:
-        """Return the labels, (N, 5) of 0 and 1: the likeliest hair colour, and sex and age."""
+        """Return the labels, (N, 5) of 0 and 1: one hair colour or none, sex and age."""
         logits = self.logits(faces)
         labels = (logits > 0).astype(np.float32)
-        labels[:, :3] = np.eye(3, dtype=np.float32)[logits[:, :3].argmax(axis=1)]
+        # Hair colours exclude each other; four faces in ten of CelebA have none of the three.
+        labels[:, :3] *= np.eye(3, dtype=np.float32)[logits[:, :3].argmax(axis=1)]
         return labels
