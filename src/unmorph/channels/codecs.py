@@ -1,0 +1,330 @@
+"""What happens to a photo, as it really happens: through Pillow's codecs, on 8-bit pixels.
+
+A channel's name says everything about it: a kind, often with a number (``jpeg-75``, ``blur-1``,
+``brightness+10``), or several with ``>`` between them, first things first (``resize-50>jpeg-75``).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageFilter, features
+
+from unmorph.errors import ConfigError
+
+Pixels = NDArray[np.uint8]
+Step = Callable[[Image.Image, float, np.random.Generator], Image.Image]
+
+#: What befalls photos between people, as a report shows it.
+STANDARD = (
+    "round",
+    "jpeg-95",
+    "jpeg-90",
+    "jpeg-75",
+    "jpeg-50",
+    "jpeg-30",
+    "webp-75",
+    "avif-50",
+    "resize-75",
+    "resize-50",
+    "blur-1",
+    "blur-2",
+    "blur-3",
+    "noise-2",
+    "noise-5",
+    "brightness+10",
+    "contrast+20",
+    "gamma-0.8",
+    "screenshot",
+    "messenger",
+    "resize-50>jpeg-75",
+    "messenger>messenger",
+    "jitter",
+)
+
+#: What an attacker does on purpose to wash a protection out.
+ANSWERS = ("median-3", "bilateral-25", "bits-4", "jpeg-50>bilateral-25")
+
+#: How far the attacker's crop strays: shift and scale as shares of the crop, rotation in degrees.
+SHIFT, SCALE, ROTATION = 0.08, 0.10, 5.0
+
+#: A messenger's longest side and quality.
+MESSENGER_SIDE, MESSENGER_QUALITY = 1600, 75
+
+#: A screenshot shows a photo on a screen of this width and height, small ones enlarged as usual.
+SCREEN, SCREEN_SCALE = (1920, 1080), 1.25
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of step.
+
+    Attributes:
+        apply: an RGB image and the number in the name to an RGB image.
+        low, high: the least and the largest number.
+        default: the number where the name has none; None where it must have one.
+        signed: whether ``+`` or ``-`` before the number is its sign rather than a hyphen.
+    """
+
+    apply: Step
+    low: float
+    high: float
+    default: float | None
+    signed: bool
+
+
+_KINDS: dict[str, Kind] = {}
+
+
+def _register(
+    name: str, low: float = 0, high: float = 0, default: float | None = None, signed: bool = False
+) -> Callable[[Step], Step]:
+    """Register a kind; without limits it takes no number."""
+
+    def add(step: Step) -> Step:
+        _KINDS[name] = Kind(step, low, high, 0 if low == high else default, signed)
+        return step
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    """Return the kinds of channel, sorted; most take a number: ``jpeg-75``."""
+    return tuple(sorted(_KINDS))
+
+
+def parse(name: str) -> tuple[tuple[str, float], ...]:
+    """Return the kinds and numbers that a channel's name consists of, in their order.
+
+    Raises:
+        ConfigError: a kind is unknown or its number out of range; the message lists the choices.
+    """
+    return tuple(_parse_step(part.strip()) for part in name.split(">"))
+
+
+def _parse_step(text: str) -> tuple[str, float]:
+    match = re.fullmatch(r"([a-z]+)(?:([-+])(\d+(?:\.\d+)?))?", text)
+    if match is None or match[1] not in _KINDS:
+        raise ConfigError(
+            f"unknown channel {text!r}; choose from {', '.join(names())}, most with a number, as "
+            "in jpeg-75 or brightness+10, and > between several"
+        )
+    kind, (name, sign, number) = _KINDS[match[1]], match.groups()
+    value = kind.default if number is None else float(number)
+    if kind.signed and sign == "-" and value is not None:
+        value = -value
+    wrong_sign = sign == "+" and not kind.signed
+    takes_none = number is not None and kind.low == kind.high
+    if value is None or wrong_sign or takes_none or not kind.low <= value <= kind.high:
+        hyphen = "" if kind.signed else "-"
+        form = (
+            name if kind.low == kind.high else f"{name}{hyphen}N, N in {kind.low:g}..{kind.high:g}"
+        )
+        raise ConfigError(f"channel {text!r}: expected {form}")
+    return name, value
+
+
+class Channel:
+    """A photo's way through one or more steps.
+
+    Args:
+        name: as `parse` reads it.
+
+    Raises:
+        ConfigError: the name is unknown, or needs a codec that this Pillow was built without.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._steps = parse(name)
+        if any(kind == "avif" for kind, _ in self._steps) and not features.check("avif"):
+            raise ConfigError('this Pillow has no AVIF: pip install "pillow>=11.3"')
+
+    def __call__(self, photo: Pixels, seed: int = 0) -> Pixels:
+        """Return what arrives of a photo (height, width, 3); its size may be another.
+
+        The same seed gives the same noise and the same jitter, whatever the photo.
+        """
+        random = np.random.default_rng(seed)
+        image = Image.fromarray(photo)
+        for kind, value in self._steps:
+            image = _KINDS[kind].apply(image, value, random)
+        return np.array(image)
+
+
+def load(name: str) -> Channel:
+    """Return the channel of a name; see `Channel`."""
+    return Channel(name)
+
+
+def _coded(image: Image.Image, form: str, **options: Any) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return Image.open(file).convert("RGB")
+
+
+def _levels(image: Image.Image, curve: Callable[[NDArray[Any]], NDArray[Any]]) -> Image.Image:
+    """Send every level, taken as 0 to 1, through a curve."""
+    table = np.rint(curve(np.arange(256) / 255) * 255).clip(0, 255).astype(int)
+    return image.point(table.tolist() * 3)
+
+
+@_register("round")
+def _round(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Round to 8 bits: whatever comes as a photo already is."""
+    return image
+
+
+@_register("jpeg", 1, 100, default=75)
+def _jpeg(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Save as JPEG of a quality, colour at half resolution (4:2:0)."""
+    return _coded(image, "JPEG", quality=round(value))
+
+
+@_register("webp", 1, 100, default=75)
+def _webp(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Save as lossy WebP of a quality."""
+    return _coded(image, "WEBP", quality=round(value))
+
+
+@_register("avif", 1, 100, default=50)
+def _avif(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Save as AVIF of a quality."""
+    return _coded(image, "AVIF", quality=round(value), speed=8)
+
+
+@_register("resize", 5, 400)
+def _resize(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Resize to so many percent of the sides and back (bicubic)."""
+    small = [max(1, round(side * value / 100)) for side in image.size]
+    return image.resize((small[0], small[1]), Image.Resampling.BICUBIC).resize(
+        image.size, Image.Resampling.BICUBIC
+    )
+
+
+@_register("blur", 0.1, 20, default=1)
+def _blur(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Blur with a Gaussian of a standard deviation in pixels."""
+    return image.filter(ImageFilter.GaussianBlur(value))
+
+
+@_register("noise", 0.1, 100, default=2)
+def _noise(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Add Gaussian noise of a standard deviation in levels of 255."""
+    pixels = np.asarray(image, np.float32)
+    noisy = pixels + value * random.standard_normal(pixels.shape, np.float32)
+    return Image.fromarray(np.rint(noisy).clip(0, 255).astype(np.uint8))
+
+
+@_register("brightness", -90, 400, default=10, signed=True)
+def _brightness(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Make every level so many percent brighter."""
+    return _levels(image, lambda level: level * (1 + value / 100))
+
+
+@_register("contrast", -90, 400, default=20, signed=True)
+def _contrast(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Move every level so many percent further from the photo's mean grey."""
+    return ImageEnhance.Contrast(image).enhance(1 + value / 100)
+
+
+@_register("gamma", 0.1, 10, default=0.8)
+def _gamma(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Raise levels from 0 to 1 to a power; below 1 brightens."""
+    return _levels(image, lambda level: level**value)
+
+
+@_register("screenshot")
+def _screenshot(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Show on a screen, a large photo shrunk to it, and keep its pixels as PNG does."""
+    scale = min(SCREEN_SCALE, SCREEN[0] / image.width, SCREEN[1] / image.height)
+    return _scaled(image, scale, Image.Resampling.BILINEAR)
+
+
+@_register("messenger")
+def _messenger(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Shrink the longest side to 1600 pixels and save as JPEG 75."""
+    small = _scaled(image, min(1, MESSENGER_SIDE / max(image.size)), Image.Resampling.LANCZOS)
+    return _jpeg(small, MESSENGER_QUALITY, random)
+
+
+def _scaled(image: Image.Image, scale: float, how: Image.Resampling) -> Image.Image:
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image if size == image.size else image.resize(size, how)
+
+
+@_register("jitter", 0.1, 3, default=1)
+def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Crop as an attacker's tool might: a little off, larger or smaller, and turned.
+
+    The number multiplies how far; beyond the border the picture is mirrored.
+    """
+    width, height = image.size
+    border = max(width, height) // 2
+    wide = np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), "symmetric")
+    matrix = jitter_matrix(value, random)
+    # From pixels of the crop to -1..1, through the jitter, to pixels of the widened image.
+    to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
+    to_wide = np.array([[width / 2, 0, width / 2 + border], [0, height / 2, height / 2 + border]])
+    affine = to_wide @ np.vstack([matrix, (0, 0, 1)]) @ to_unit
+    return Image.fromarray(wide).transform(
+        image.size, Image.Transform.AFFINE, affine.ravel().tolist(), Image.Resampling.BICUBIC
+    )
+
+
+def jitter_matrix(value: float, random: np.random.Generator) -> NDArray[np.float64]:
+    """Return where a jittered crop looks, (2, 3): from its own coordinates to the face's.
+
+    Both run from -1 to 1 over the square; ``value`` multiplies `SHIFT`, `SCALE` and `ROTATION`.
+    """
+    shift = 2 * SHIFT * value * random.uniform(-1, 1, 2)
+    scale = 1 + SCALE * value * random.uniform(-1, 1)
+    angle = np.radians(ROTATION * value * random.uniform(-1, 1))
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
+
+
+@_register("median", 3, 9, default=3)
+def _median(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Take the median over a square of so many pixels (odd), each colour by itself."""
+    return image.filter(ImageFilter.MedianFilter(round(value) | 1))
+
+
+#: The reach of the bilateral filter in pixels, and the standard deviation of its weights.
+BILATERAL_REACH, BILATERAL_SIGMA = 3, 1.5
+
+
+@_register("bilateral", 1, 255, default=25)
+def _bilateral(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Average neighbours of similar colour (Tomasi and Manduchi 1998).
+
+    The number is the standard deviation, in levels, of the summed difference over the colours.
+    """
+    reach, (height, width) = BILATERAL_REACH, (image.height, image.width)
+    wide = np.pad(
+        np.asarray(image, np.float32), ((reach, reach), (reach, reach), (0, 0)), "reflect"
+    )
+    middle = wide[reach : reach + height, reach : reach + width]
+    total, weights = np.zeros_like(middle), np.zeros((height, width, 1), np.float32)
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            other = wide[reach + down :, reach + right :][:height, :width]
+            distance = np.abs(other - middle).sum(axis=2, keepdims=True) / value
+            nearness = (down**2 + right**2) / BILATERAL_SIGMA**2
+            weight = np.exp(-(nearness + distance**2) / 2)
+            total += weight * other
+            weights += weight
+    return Image.fromarray(np.rint(total / weights).astype(np.uint8))
+
+
+@_register("bits", 1, 8, default=4)
+def _bits(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Keep so many bits of each colour."""
+    steps = 2 ** round(value) - 1
+    return _levels(image, lambda level: np.rint(level * steps) / steps)
