@@ -10,7 +10,7 @@ from unmorph.attributes import ATTRIBUTES
 from unmorph.errors import PhotoError
 from unmorph.protector import Protector
 from unmorph.runtime import OnnxClassifier, OnnxDeepfake
-from unmorph.showcase import show, suppression
+from unmorph.showcase import show
 
 
 def test_figures_and_picture(
@@ -31,7 +31,6 @@ def test_figures_and_picture(
         assert before == pytest.approx(after, rel=1e-3)
         assert before > 0
     assert 25 < shown.psnr < 50
-    np.testing.assert_array_equal(shown.protected, protector.protect(portrait))
     columns = np.asarray(shown.picture).reshape(shown.picture.height, -1)
     assert shown.picture.width > 6 * 128
     assert (columns < 128).any()
@@ -41,11 +40,3 @@ def test_no_face(protector: Protector, deepfake_file: Path, classifier_file: Pat
     networks = OnnxDeepfake(deepfake_file, threads=1), OnnxClassifier(classifier_file, threads=1)
     with pytest.raises(PhotoError, match="no face"):
         show(np.zeros((64, 64, 3), np.uint8), protector, *networks)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [(0.04, 0.01, 0.75), (0.04, 0.0, 1), (0.02, 0.04, -1), (0, 1, 0)],
-)
-def test_suppression(before: float, after: float, expected: float) -> None:
-    assert suppression(before, after) == pytest.approx(expected)

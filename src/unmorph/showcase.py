@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from unmorph.attributes import edit_targets
+from unmorph.checking import cut, suppression
 from unmorph.errors import PhotoError
-from unmorph.faces.crop import crop_square
+from unmorph.faces.crop import Square
 from unmorph.protector import Protector
 from unmorph.runtime import Floats, OnnxClassifier, OnnxDeepfake
 
@@ -30,11 +31,9 @@ _PAPER, _INK, _FAINT = "white", "black", "dimgray"
 
 @dataclass(frozen=True, eq=False)
 class Showcase:
-    """The picture and its figures, of a photo's largest face."""
+    """The picture and its figures, of one face."""
 
     picture: Image.Image
-    #: The protected photo, (height, width, 3) uint8.
-    protected: NDArray[np.uint8]
     #: Likeness of the protected to the original face in decibels.
     psnr: float
     #: For each edit, how far the deepfake moves the face before and after: the mean squared
@@ -50,9 +49,6 @@ def show(
 ) -> Showcase:
     """Protect a photo, edit its largest face before and after, and draw both rows.
 
-    The faces are cut from the photo and from the protected photo as an attacker would, so that
-    rounding and resizing count. The classifier fills in the labels that the face has now.
-
     Args:
         photo: (height, width, 3) uint8, RGB, upright.
 
@@ -62,7 +58,27 @@ def show(
     result = protector.protect_photo(photo)
     if not result.faces:
         raise PhotoError("no face found in the photo")
-    pair = np.stack([crop_square(pixels, result.squares[0]) for pixels in (photo, result.pixels)])
+    return compare(photo, result.pixels, result.squares[0], deepfake, classifier)
+
+
+def compare(
+    photo: NDArray[np.uint8],
+    protected: NDArray[np.uint8],
+    square: Square,
+    deepfake: OnnxDeepfake,
+    classifier: OnnxClassifier,
+) -> Showcase:
+    """Edit one face of a photo and of its protected copy, and draw both rows.
+
+    The faces are cut from both photos as an attacker would, so that rounding and resizing count.
+    The classifier fills in the labels that the face has now.
+
+    Args:
+        photo: (height, width, 3) uint8, RGB, upright.
+        protected: likewise; also a smaller or larger copy.
+        square: where the face is in ``photo``.
+    """
+    pair = np.concatenate([cut(pixels, [square], photo) for pixels in (photo, protected)])
     labels = np.repeat(classifier.labels(pair[:1]), 2, axis=0)
     targets = {edit: edit_targets(labels, edit) for edit in deepfake.edits}
     edited = {edit: deepfake.edit(pair, targets[edit]) for edit in deepfake.edits}
@@ -79,17 +95,7 @@ def show(
         for place, edit in enumerate(deepfake.edits)
     ]
     picture = _draw(pair, dict(zip(titles, edited.values(), strict=True)), psnr, moved.values())
-    return Showcase(picture, result.pixels, psnr, moved)
-
-
-def suppression(before: float, after: float) -> float:
-    """Return what part of an edit was taken away: 1 is all of it, 0 none of it.
-
-    Args:
-        before: how far the deepfake moves the face, as a mean squared change.
-        after: how far it moves the protected face.
-    """
-    return 1 - after / before if before else 0.0
+    return Showcase(picture, psnr, moved)
 
 
 def _squared_error(one: Floats, other: Floats) -> float:

@@ -17,11 +17,12 @@ def command(
     """Draw what StarGAN makes of a photo before and after its protection."""
     import numpy as np
 
+    from unmorph.checking import suppression
     from unmorph.photo import Photo, read, write
     from unmorph.protector import Protector
     from unmorph.runtime import SHIPPED, OnnxClassifier, OnnxDeepfake
     from unmorph.samples import PORTRAIT
-    from unmorph.showcase import show, suppression
+    from unmorph.showcase import show
 
     shown = show(
         read(photo or PORTRAIT).pixels,

@@ -1,0 +1,182 @@
+"""``unmorph check``: the proof that a photo is protected.
+
+Exit codes: 0 protected; 1 could not check; 2 wrong usage; 3 not protected, or only weakly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from unmorph.errors import PhotoError
+
+if TYPE_CHECKING:
+    from unmorph.checking import Edit, FaceCheck
+
+NOT_PROTECTED = 3
+
+#: What people call the channels that are tried by default.
+_WAYS = {"round": "as it is", "jpeg-75": "JPEG 75", "messenger": "messenger"}
+
+
+def command(
+    photo: Path = typer.Argument(..., metavar="PHOTO", help="The original; or a photo by itself."),
+    protected: Path | None = typer.Argument(
+        None, metavar="[PROTECTED]", help="Its protected copy, of the same or of another size."
+    ),
+    channel: list[str] | None = typer.Option(
+        None,
+        "--channel",
+        help="What happens to the photo before it is edited, as round (nothing), jpeg-75, "
+        "resize-50, blur-1, messenger or messenger>jpeg-50; can be repeated. By default round, "
+        "jpeg-75 and messenger.",
+    ),
+    save: Path | None = typer.Option(
+        None,
+        "--save",
+        help="Draw original, protected, perturbation, and the edits before and after: a picture "
+        "of the largest face. Needs PROTECTED.",
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one line of JSON instead."),
+    max_megapixels: float = typer.Option(100.0, min=0, help="Refuse larger photos."),
+    threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
+) -> None:
+    """Try deepfakes on a photo and say whether it is protected.
+
+    With PROTECTED, the edits of both photos are compared: an edit is stopped where it loses at
+    least three quarters of its effect. With PHOTO alone, an edit is stopped where it hardly
+    changes the photo; that is weaker evidence, as some edits do little by themselves.
+
+    A photo is protected where at least four edits in five are stopped on every face, as it is
+    and after each channel.
+
+    Exits with 0 when it is protected, 3 when it is not or only weakly, 1 when it could not be
+    checked, and 2 after wrong usage.
+
+    Examples:
+
+        unmorph check portrait.jpg portrait-protected.jpg
+
+        unmorph check portrait.jpg downloaded.jpg --save proof.png
+
+        unmorph check portrait-protected.jpg --channel jpeg-50 --json
+    """
+    if save is not None and protected is None:
+        raise typer.BadParameter("--save compares two photos: give PROTECTED too")
+    from unmorph import channels
+    from unmorph.checking import CHANNELS, Checker, Verdict, worst
+    from unmorph.photo import read
+
+    ways = {name: channels.load(name) for name in channel or CHANNELS}
+    original = read(photo, max_megapixels=max_megapixels).pixels
+    copy = None if protected is None else read(protected, max_megapixels=max_megapixels).pixels
+    names = str(photo) if protected is None else f"{photo} and {protected}"
+    checker = Checker.load(threads=threads)
+    try:
+        checks = checker.check(original, copy, ways)
+    except PhotoError as error:
+        raise PhotoError(f"{names}: {error}") from error
+    verdict = worst(checks)
+    if save is not None and copy is not None:
+        _draw(save, checker, checks[0], original, copy)
+    if as_json:
+        record = {
+            "photo": str(photo),
+            "protected": None if protected is None else str(protected),
+            "verdict": None if verdict is None else verdict.value,
+            "faces": [_record(check) for check in checks],
+        }
+        typer.echo(json.dumps(record))
+    else:
+        for line in _report(checks):
+            typer.echo(line)
+        if save is not None:
+            typer.echo(f"See {save}")
+    if verdict is None:
+        raise PhotoError(f"{names}: cannot be judged, the deepfakes hardly change these faces")
+    if not as_json:
+        typer.echo(f"{photo if protected is None else protected}: {_SAID[verdict.name]}")
+    if verdict is not Verdict.PROTECTED:
+        raise typer.Exit(NOT_PROTECTED)
+
+
+_SAID = {
+    "PROTECTED": "PROTECTED",
+    "WEAK": "only WEAKLY PROTECTED: some edits come through, or come through on some ways",
+    "UNPROTECTED": "NOT PROTECTED: the edits come through",
+}
+
+
+def _draw(save: Path, checker: Any, check: FaceCheck, original: Any, copy: Any) -> None:
+    import numpy as np
+
+    from unmorph.photo import Photo, write
+    from unmorph.showcase import compare
+
+    deepfake = checker.deepfakes[check.deepfake]
+    shown = compare(original, copy, check.square, deepfake, checker.classifier)
+    try:
+        save.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"{save}: cannot be written: {error}") from error
+    write(Photo(np.asarray(shown.picture)), save)
+
+
+def _report(checks: Sequence[FaceCheck]) -> list[str]:
+    """Return what to say of each face."""
+    lines = []
+    for check in checks:
+        square = check.square
+        place = f"face of {square.size} pixels at {square.left}, {square.top}"
+        lines.append(f"{check.deepfake}, {place}: {_summary(check)}")
+        ways = [_WAYS.get(name, name) for name in check.channels]
+        lines.append(f"  {'edit':12}" + "".join(f"{way:>30}" for way in ways))
+        for row in zip(*check.channels.values(), strict=True):
+            lines.append(f"  {row[0].name:12}" + "".join(f"{_figures(edit):>30}" for edit in row))
+        lines.append(f"  (asked for nothing, {check.deepfake} moves the face by {check.error:.4f})")
+    return lines
+
+
+def _summary(check: FaceCheck) -> str:
+    parts: list[str] = []
+    for name, edits in check.channels.items():
+        counted = [edit for edit in edits if edit.counted]
+        what = f"{sum(edit.stopped for edit in counted)} of {len(counted)}"
+        what += " edits stopped" if not parts else ""
+        parts.append(what if name == "round" else f"after {_WAYS.get(name, name)}: {what}")
+    return "; ".join(parts)
+
+
+def _figures(edit: Edit) -> str:
+    """Return how far an edit moves the face, and what the protection took of it."""
+    if edit.suppression is None or edit.before is None:
+        return f"{edit.after:.4f} {'' if edit.counted else 'not counted'}".rstrip()
+    share = f"{edit.suppression:.0%}" if edit.counted else "not counted"
+    return f"{edit.before:.4f} > {edit.after:.4f} {share:>4}"
+
+
+def _record(check: FaceCheck) -> dict[str, Any]:
+    return {
+        "deepfake": check.deepfake,
+        "square": [check.square.left, check.square.top, check.square.size],
+        "verdict": None if check.verdict is None else check.verdict.value,
+        "own_error": check.error,
+        "channels": {
+            name: [
+                {
+                    "edit": edit.name,
+                    "before": edit.before,
+                    "after": edit.after,
+                    "suppression": edit.suppression,
+                    "counted": edit.counted,
+                    "stopped": edit.stopped,
+                }
+                for edit in edits
+            ]
+            for name, edits in check.channels.items()
+        },
+    }
