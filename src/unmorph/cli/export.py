@@ -22,13 +22,14 @@ def deepfake(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     require("train")
     import torch
 
+    from unmorph.attributes import ATTRIBUTES
     from unmorph.deepfakes.stargan import Generator
     from unmorph.export import example_faces, export_onnx
     from unmorph.training.checkpoint import load_checkpoint
+    from unmorph.training.config import DeepfakeConfig
 
-    state = load_checkpoint(checkpoint)
-    config = state["config"]
-    network = Generator(config["conv_dim"], 5, config["repeat_num"])
+    state, config = load_checkpoint(checkpoint, DeepfakeConfig)
+    network = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num)
     network.load_state_dict(state["average"])
     targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
     inputs = {"faces": example_faces(), "targets": targets}
@@ -42,14 +43,17 @@ def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     from unmorph.defenses import PerturbationGenerator
     from unmorph.export import example_faces, export_onnx
     from unmorph.training.checkpoint import load_checkpoint
+    from unmorph.training.config import DefenseConfig
 
-    state = load_checkpoint(checkpoint)
-    config = state["config"]
-    network = PerturbationGenerator(config["width"], config["epsilon"])
+    state, config = load_checkpoint(checkpoint, DefenseConfig)
+    network = PerturbationGenerator(config.width, config.epsilon)
     network.load_state_dict(state["average"])
     inputs = {"faces": example_faces()}
-    metadata = {"epsilon": repr(config["epsilon"])}
-    _done(output, export_onnx(network, output, inputs=inputs, output="perturbation", metadata=metadata))
+    metadata = {"epsilon": repr(config.epsilon)}
+    difference = export_onnx(
+        network, output, inputs=inputs, output="perturbation", metadata=metadata
+    )
+    _done(output, difference)
 
 
 @app.command()
@@ -59,9 +63,10 @@ def classifier(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     from unmorph.classifier import AttributeClassifier
     from unmorph.export import example_faces, export_onnx
     from unmorph.training.checkpoint import load_checkpoint
+    from unmorph.training.config import ClassifierConfig
 
-    state = load_checkpoint(checkpoint)
-    network = AttributeClassifier(state["config"]["width"])
+    state, config = load_checkpoint(checkpoint, ClassifierConfig)
+    network = AttributeClassifier(config.width)
     network.load_state_dict(state["classifier"])
     inputs = {"faces": example_faces()}
     _done(output, export_onnx(network, output, inputs=inputs, output="logits", metadata={}))

@@ -56,15 +56,16 @@ class Deepfake(nn.Module, ABC):
             ConfigError: the edit is unknown; the message lists the choices.
         """
         if isinstance(edit, Tensor):
-            return self(faces, edit)
-        if edit not in self.edits:
+            targets = edit
+        elif edit not in self.edits:
             raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(self.edits)}")
-        if labels is None:
-            labels = self.read_labels(faces)
-        return self(faces, self.targets(edit, labels))
+        else:
+            targets = self.targets(edit, self.read_labels(faces) if labels is None else labels)
+        edited: Tensor = self(faces, targets)
+        return edited
 
     def read_labels(self, faces: Tensor) -> Tensor:
-        """Return the present labels that the shipped classifier sees, (N, len(edits)) of 0 and 1."""
+        """Return the present labels that the shipped classifier sees, (N, 5) of 0 and 1."""
         from unmorph.runtime import SHIPPED, OnnxClassifier
 
         classifier = OnnxClassifier(SHIPPED / "attributes.onnx")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,8 @@ class PerturbationGenerator(Defense):
     """P, a U-Net-128 of the pix2pix family (Isola et al. 2017): 7 levels of 4x4 stride-2
     convolutions with skip connections, 128x128 down to 1x1 and back.
 
-    The output is ``epsilon * tanh(.)``, so ``|P(x)| < epsilon`` by construction.
+    The output is ``epsilon * tanh(.)``, so ``|P(x)| <= epsilon`` by construction
+    (equal only where float32 rounds the tangent to 1).
 
     Args:
         width: channels of the first level; the next have 2, 4, then 8 times as many. The paper
@@ -50,21 +53,20 @@ class PerturbationGenerator(Defense):
         super().__init__(epsilon)
         self.width = width
         channels = [width * factor for factor in (1, 2, 4, 8, 8, 8, 8)]
-        below: _Level | None = None
-        for outer, inner in reversed(list(zip(channels, channels[1:], strict=False))):
-            below = _Level(outer, inner, below)
+        levels = _Level(channels[-2], channels[-1], None)
+        for outer, inner in reversed(list(pairwise(channels[:-1]))):
+            levels = _Level(outer, inner, levels)
         self.first = nn.Conv2d(3, width, 4, 2, 1)
-        self.levels = below
+        self.levels = levels
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * width, 3, 4, 2, 1))
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Return the perturbation P(x), (N, 3, 128, 128) in (-epsilon, epsilon)."""
-        x = self.first(faces)
-        if self.levels is not None:
-            x = self.levels(x)
-        perturbation: Tensor = self.epsilon * torch.tanh(self.last(x))
+        """Return the perturbation P(x), (N, 3, 128, 128) in [-epsilon, epsilon]."""
+        x = self.last(self.levels(self.first(faces)))
+        perturbation: Tensor = self.epsilon * torch.tanh(x)
         return perturbation
 
     def perturbed(self, faces: Tensor) -> Tensor:
         """Return x + P(x) (equation 2)."""
-        return faces + self(faces)
+        protected: Tensor = faces + self(faces)
+        return protected

@@ -39,7 +39,7 @@ class Batches:
         self._order, self._at = state["order"], state["at"]  # type: ignore[assignment]
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Return faces (B, 3, H, W) float32 in [-1,1], channels last in memory, and labels (B, A)."""
+        """Return faces (B, 3, H, W) in [-1,1], channels last in memory, and labels (B, A)."""
         if self._at + self.batch_size > len(self._order):
             self._order = torch.randperm(len(self.photos), generator=self.generator)
             self._at = 0

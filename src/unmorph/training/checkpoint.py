@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from unmorph.errors import WeightsError
+from unmorph.errors import ConfigError, WeightsError
+from unmorph.training.config import from_table
+
+Config = TypeVar("Config")
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Write ``state`` beside ``path`` first and move it there, so that a kill leaves the old one."""
+    """Write ``state`` beside ``path`` and move it there, so that a kill leaves the old one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -24,16 +28,45 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
         partial.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain values are accepted.
+def load_checkpoint(
+    path: str | os.PathLike[str], kind: type[Config]
+) -> tuple[dict[str, Any], Config]:
+    """Read a checkpoint and the configuration in it; only tensors and plain values are accepted.
+
+    Args:
+        path: the file.
+        kind: the class of the run's configuration.
 
     Raises:
-        WeightsError: the file is missing, damaged, or holds anything else.
+        WeightsError: the file is missing, damaged, or no checkpoint of such a run.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{path}: not a readable checkpoint: {error}") from error
-    if not isinstance(state, dict):
-        raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
-    return state
+    if not isinstance(state, dict) or not isinstance(state.get("config"), dict):
+        raise WeightsError(f"{path}: not a checkpoint of a training run: it holds no configuration")
+    try:
+        return state, from_table(state["config"], kind)
+    except ConfigError as error:
+        raise WeightsError(f"{path}: not a checkpoint for a {kind.__name__}: {error}") from error
+
+
+def refuse_difference(path: str | os.PathLike[str], saved: object, config: object) -> None:
+    """Make sure that a run goes on with the configuration that it began with.
+
+    Args:
+        path: the checkpoint, for the message.
+        saved, config: the checkpoint's configuration and the present one; only ``report_every``
+            may differ.
+
+    Raises:
+        ConfigError: they differ; the message names where.
+    """
+    keys = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
+    keys.remove("report_every")
+    if wrong := [key for key in keys if getattr(saved, key) != getattr(config, key)]:
+        raise ConfigError(
+            f"{path}: was trained with another configuration ({', '.join(wrong)}); give its own, "
+            "or start anew in another folder"
+        )

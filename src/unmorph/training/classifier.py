@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES
@@ -16,8 +17,9 @@ from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.errors import ConfigError
 from unmorph.training.batches import Batches
-from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
+from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
+from unmorph.training.layout import channels_last
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog
 
@@ -71,7 +73,7 @@ class ClassifierTrainer:
         self.config, self.folder = config, folder
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.classifier = AttributeClassifier(config.width).to(memory_format=torch.channels_last)
+        self.classifier = channels_last(AttributeClassifier(config.width))
         self.adam = torch.optim.AdamW(
             self.classifier.parameters(), config.learning_rate, weight_decay=0.05, fused=True
         )
@@ -81,7 +83,7 @@ class ClassifierTrainer:
         self.batches = Batches(photos, train.labels, config.batch_size, self.random)
         self.val_faces = torch.from_numpy(to_faces(decoded(val, SIZE, cache)))
         self.val_labels = torch.from_numpy(np.asarray(val.labels))
-        self._classify: nn.Module = self.classifier
+        self._classify: Callable[[Tensor], Tensor] = self.classifier
         if config.compile:
             self._classify = torch.compile(self.classifier)
 
@@ -98,15 +100,14 @@ class ClassifierTrainer:
         }
 
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of the same configuration.
+        """Continue from a checkpoint of the same configuration (``report_every`` may differ).
 
         Raises:
             ConfigError: the checkpoint's configuration differs.
             WeightsError: the file is no checkpoint.
         """
-        state = load_checkpoint(path)
-        if state["config"] != dataclasses.asdict(self.config):
-            raise ConfigError(f"{path}: was trained with another configuration; give its own")
+        state, saved = load_checkpoint(path, ClassifierConfig)
+        refuse_difference(path, saved, self.config)
         self.classifier.load_state_dict(state["classifier"])
         self.adam.load_state_dict(state["adam"])
         self.step, self.seconds = state["step"], state["seconds"]

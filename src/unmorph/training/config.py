@@ -195,10 +195,10 @@ def load_config(path: str | Path, kind: type[T]) -> T:
         ConfigError: the file cannot be read, or a key is unknown, missing or of the wrong type.
     """
     try:
-        table = tomllib.loads(Path(path).read_text())
+        table = tomllib.loads(Path(path).read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read it: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     try:
         return from_table(table, kind)
@@ -232,6 +232,8 @@ def _value(name: str, value: Any, hint: Any) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{name}: expected a list, got {value!r}")
+        if Ellipsis not in arguments and len(value) != len(arguments):
+            raise ConfigError(f"{name}: expected {len(arguments)} values, got {value!r}")
         return tuple(_value(name, item, arguments[0]) for item in value)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):

@@ -19,7 +19,8 @@ from unmorph.deepfakes.stargan import Discriminator, Generator
 from unmorph.errors import ConfigError
 from unmorph.training.batches import Batches, random_single_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
-from unmorph.training.config import DeepfakeConfig, DeepfakeStage, from_table
+from unmorph.training.config import DeepfakeConfig, DeepfakeStage
+from unmorph.training.layout import channels_last
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
@@ -37,7 +38,8 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, mix: 
     mixed = (mix * real + (1 - mix) * fake).requires_grad_()
     realness, _ = discriminator(mixed)
     (gradient,) = torch.autograd.grad(realness.float().sum(), mixed, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor, signs: Tensor) -> Tensor:
@@ -55,7 +57,8 @@ def r1_penalty(discriminator: nn.Module, real: Tensor, signs: Tensor) -> Tensor:
     realness, logits = discriminator(real)
     per_face = realness.float().flatten(1).mean(1) + (logits.float() * signs).sum(1)
     (gradient,) = torch.autograd.grad(per_face.sum(), real, create_graph=True)
-    return 0.5 * gradient.flatten(1).square().sum(1).mean()
+    penalty: Tensor = 0.5 * gradient.flatten(1).square().sum(1).mean()
+    return penalty
 
 
 class DeepfakeTrainer:
@@ -85,12 +88,13 @@ class DeepfakeTrainer:
         self.generator = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num)
         if config.start == "near-identity":
             self.generator.start_near_identity_()
-        self.generator.to(memory_format=torch.channels_last)
+        channels_last(self.generator)
         self.average = {k: v.clone() for k, v in self.generator.state_dict().items()}
         self.stage = 0
         self.step = 0
         self.critic_updates = 0
         self.seconds = 0.0
+        self._size = 0
         self._start_stage()
 
     def _start_stage(self) -> None:
@@ -100,9 +104,10 @@ class DeepfakeTrainer:
             # As deep as leaves a 2x2 patch map, so that a small stage costs little.
             depth = int(math.log2(stage.image_size)) - 1
             self._size = stage.image_size
-            self.discriminator = Discriminator(
+            fresh = Discriminator(
                 stage.image_size, self.config.discriminator_conv_dim, len(ATTRIBUTES), depth
-            ).to(memory_format=torch.channels_last)
+            )
+            self.discriminator = channels_last(fresh)
         self.generator_adam = torch.optim.Adam(
             self.generator.parameters(), stage.generator_lr, betas=stage.betas, fused=True
         )
@@ -142,9 +147,9 @@ class DeepfakeTrainer:
 
         Raises:
             ConfigError: stages that already ran, or the networks, differ from the checkpoint's.
+            WeightsError: the file is no checkpoint.
         """
-        state = load_checkpoint(path)
-        saved = from_table(state["config"], DeepfakeConfig)
+        state, saved = load_checkpoint(path, DeepfakeConfig)
         ran = state["stage"] + 1
         same = dataclasses.replace(saved, stages=self.config.stages, report_every=1)
         if dataclasses.replace(self.config, report_every=1) != same or (
@@ -179,6 +184,8 @@ class DeepfakeTrainer:
                 break
             self.generator.load_state_dict(self.average)
             self.stage, self.step, self.critic_updates = self.stage + 1, 0, 0
+            # Whatever drew random weights so far, a run that was stopped begins this stage alike.
+            torch.manual_seed(self.config.seed + self.stage)
             self._start_stage()
             self.save()
         self.save()
@@ -306,7 +313,7 @@ class DeepfakeTrainer:
         """Measure the averaged generator on val and draw its edits."""
         net = Generator(self.config.conv_dim, len(ATTRIBUTES), self.config.repeat_num)
         net.load_state_dict(self.average)
-        net = net.to(memory_format=torch.channels_last)
+        channels_last(net)
         photos = decoded(self.val, self.current.image_size, self.cache)[:VAL_FACES]
         faces = torch.from_numpy(to_faces(photos)).contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(np.asarray(self.val.labels)[:VAL_FACES])
@@ -322,7 +329,7 @@ class DeepfakeTrainer:
         log.report(self._total_steps(), figures)
         columns = [faces, *outputs.values(), own]
         log.picture(
-            "edits", self._total_steps(), contact_sheet([[c[i] for c in columns] for i in range(8)])
+            "edits", self._total_steps(), contact_sheet([[c[i] for c in columns] for i in range(min(8, len(faces)))])
         )
 
     def _total_steps(self) -> int:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmorph import metrics
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
-from unmorph.errors import ConfigError
+from unmorph.errors import ConfigError, WeightsError
 from unmorph.objectives import (
     adversarial_loss,
     feature_loss,
@@ -25,8 +26,9 @@ from unmorph.objectives import (
 )
 from unmorph.perceptual import VGGFeatures
 from unmorph.training.batches import Batches, random_single_edits
-from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
-from unmorph.training.config import DefenseConfig, from_table
+from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
+from unmorph.training.config import DefenseConfig
+from unmorph.training.layout import channels_last
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
@@ -68,14 +70,13 @@ class DefenseTrainer:
             raise ConfigError("a defense is trained on faces with labels, such as CelebA")
         self.config, self.folder = config, folder
         self.features = features
-        self.deepfake = deepfake.to(memory_format=torch.channels_last)
+        self.deepfake = channels_last(deepfake)
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.defense = PerturbationGenerator(config.width, config.epsilon)
-        self.defense.to(memory_format=torch.channels_last)
-        self.average = PerturbationGenerator(config.width, config.epsilon)
+        self.defense = channels_last(PerturbationGenerator(config.width, config.epsilon))
+        self.average = channels_last(PerturbationGenerator(config.width, config.epsilon))
         self.average.load_state_dict(self.defense.state_dict())
-        self.average.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.average.eval().requires_grad_(False)
         self.adam = torch.optim.Adam(
             self.defense.parameters(), config.learning_rate, betas=config.betas, fused=True
         )
@@ -87,8 +88,8 @@ class DefenseTrainer:
         faces = to_faces(decoded(val, deepfake.size, cache)[:VAL_FACES])
         self.val_faces = torch.from_numpy(faces).contiguous(memory_format=torch.channels_last)
         self.val_labels = torch.from_numpy(np.asarray(val.labels)[:VAL_FACES])
-        self._perturb: nn.Module = self.defense
-        self._edit: nn.Module = self.deepfake
+        self._perturb: Callable[[Tensor], Tensor] = self.defense
+        self._edit: Callable[[Tensor, Tensor], Tensor] = self.deepfake
         if config.compile:
             self._perturb, self._edit = torch.compile(self.defense), torch.compile(self.deepfake)
             if self.features is not None:
@@ -115,14 +116,8 @@ class DefenseTrainer:
             ConfigError: the checkpoint's configuration differs; the message names where.
             WeightsError: the file is no checkpoint.
         """
-        state = load_checkpoint(path)
-        saved, mine = state["config"], dataclasses.asdict(self.config)
-        from_table(saved, DefenseConfig)
-        if wrong := [k for k in mine if k != "report_every" and saved[k] != mine[k]]:
-            raise ConfigError(
-                f"{path}: was trained with another configuration ({', '.join(wrong)}); "
-                "give its own, or start anew in another folder"
-            )
+        state, saved = load_checkpoint(path, DefenseConfig)
+        refuse_difference(path, saved, self.config)
         self.defense.load_state_dict(state["defense"])
         self.average.load_state_dict(state["average"])
         self.adam.load_state_dict(state["adam"])
@@ -137,7 +132,13 @@ class DefenseTrainer:
         Raises:
             WeightsError: the file is no checkpoint of a defense of this width.
         """
-        weights = load_checkpoint(path)["average"]
+        state, saved = load_checkpoint(path, DefenseConfig)
+        if saved.width != self.config.width:
+            raise WeightsError(
+                f"{path}: a defense of width {saved.width}, not {self.config.width}; set its width "
+                "in the configuration"
+            )
+        weights = state["average"]
         self.defense.load_state_dict(weights)
         self.average.load_state_dict(weights)
 
@@ -235,7 +236,7 @@ class DefenseTrainer:
         }
         log.report(self.step, figures)
         rows = []
-        for face in range(4):
+        for face in range(min(4, len(faces))):
             amplified = perturbation[face] * _AMPLIFIED
             rows.append([faces[face], *(edited[face] for edited in before), amplified])
             rows.append([protected[face], *(edited[face] for edited in after), amplified])

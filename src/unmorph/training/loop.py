@@ -36,7 +36,7 @@ class Trainer(Protocol):
         """Write the checkpoint."""
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """The run was asked to stop; its checkpoint is written."""
 
 

@@ -32,7 +32,7 @@ class RunLog:
 
     @contextmanager
     def progress(self, title: str, done: int, total: int) -> Iterator[Progress]:
-        """Show a bar from ``done`` to ``total``; advance it with the yielded object's first task."""
+        """Show a bar from ``done`` to ``total``; the yielded object's first task advances it."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
