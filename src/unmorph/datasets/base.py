@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,10 +35,10 @@ class PhotoSource:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            found = (p.relative_to(self.path).as_posix() for p in self.path.rglob("*"))
+            found = [p.relative_to(self.path).as_posix() for p in self.path.rglob("*")]
         elif zipfile.is_zipfile(self.path):
             self._zip = zipfile.ZipFile(self.path)
-            found = iter(self._zip.namelist())
+            found = self._zip.namelist()
         else:
             raise DataError(f"{self.path}: expected a folder of photos or a zip of them")
         self.names = tuple(sorted(n for n in found if n.lower().endswith(PHOTO_ENDINGS)))
@@ -53,7 +54,7 @@ class PhotoSource:
         try:
             data = self._zip.read(name) if self._zip else (self.path / name).read_bytes()
             return Image.open(io.BytesIO(data)).convert("RGB")
-        except (KeyError, OSError, UnidentifiedImageError, zipfile.BadZipFile) as error:
+        except (KeyError, OSError, UnidentifiedImageError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self.path}: cannot read {name}: {error}") from error
 
     def sha256(self) -> str:
@@ -70,7 +71,7 @@ class PhotoSource:
 
 
 def centre_crop(photo: Image.Image, side: int) -> Image.Image:
-    """Cut the centred square of ``side`` pixels; a photo smaller than that is cut to its short side."""
+    """Cut the centred square of ``side`` pixels; a smaller photo is cut to its short side."""
     side = min(side, *photo.size)
     left = round((photo.width - side) / 2)
     top = round((photo.height - side) / 2)
@@ -127,7 +128,8 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
     The first call decodes the set and writes the array (whole or not at all); later calls only map
     it, so a training run starts at once and a set larger than memory still works.
     """
-    key = "\n".join([str(dataset.source.path.resolve()), str(dataset.crop), str(size), *dataset.names])
+    place = str(dataset.source.path.resolve())
+    key = "\n".join([place, str(dataset.crop), str(size), *dataset.names])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(cache) / f"{dataset.name}-{size}-{digest}.npy"
     if not path.exists():
@@ -143,7 +145,8 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
+    faces: np.ndarray = np.load(path, mmap_mode="r")
+    return faces
 
 
 def to_faces(photos: np.ndarray) -> np.ndarray:

@@ -22,12 +22,32 @@ SOURCES = ("img_align_celeba", "img_align_celeba.zip", "train-128", "train-128.z
 
 def _rows(path: Path) -> list[list[str]]:
     try:
-        return [line.split() for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
+        return [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot read it ({error.strerror}); CelebA's official list files belong "
-            "beside its photos"
+            f"{path}: cannot read it ({error}); CelebA's official list files belong beside its "
+            "photos"
         ) from error
+
+
+def _partition(path: Path) -> dict[str, str]:
+    """Return the partition of each photo, by its name without ending."""
+    rows = _rows(path)
+    if wrong := [row for row in rows if len(row) != 2]:
+        raise DataError(f"{path}: expected a photo and its partition a row, got {wrong[0]}")
+    return {Path(name).stem: partition for name, partition in rows}
+
+
+def _labels(path: Path, attributes: tuple[str, ...]) -> dict[str, list[bool]]:
+    """Return the chosen labels of each photo, by its name without ending."""
+    lines = _rows(path)  # the count, the names, then a row a photo
+    header, rows = lines[1] if len(lines) > 1 else [], lines[2:]
+    if missing := [name for name in attributes if name not in header]:
+        raise DataError(f"{path}: no column {', '.join(missing)} in its second line")
+    if wrong := [row for row in rows if len(row) != 1 + len(header)]:
+        raise DataError(f"{path}: expected a photo and {len(header)} labels a row, got {wrong[0]}")
+    columns = [1 + header.index(name) for name in attributes]
+    return {Path(row[0]).stem: [row[column] == "1" for column in columns] for row in rows}
 
 
 def load_celeba(
@@ -52,14 +72,8 @@ def load_celeba(
     folder = Path(folder)
     if split not in PARTITIONS:
         raise DataError(f"unknown CelebA split {split!r}; choose one of {', '.join(PARTITIONS)}")
-    partition = {
-        Path(row[0]).stem: row[1] for row in _rows(folder / "list_eval_partition.txt")
-    }
-    _, header, *rows = _rows(folder / "list_attr_celeba.txt")
-    if missing := [name for name in attributes if name not in header]:
-        raise DataError(f"{folder / 'list_attr_celeba.txt'}: no column {', '.join(missing)}")
-    columns = [1 + header.index(name) for name in attributes]
-    labels = {Path(row[0]).stem: [row[column] == "1" for column in columns] for row in rows}
+    partition = _partition(folder / "list_eval_partition.txt")
+    labels = _labels(folder / "list_attr_celeba.txt", attributes)
 
     candidates = [Path(photos)] if photos else [folder / name for name in SOURCES]
     for path in candidates:
