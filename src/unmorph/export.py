@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import onnx
 import onnxruntime
 import torch
 from onnx import helper, numpy_helper
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from unmorph.errors import WeightsError
@@ -40,8 +44,8 @@ def export_onnx(
     """Write a network as an ONNX file and compare the two.
 
     The weights are rounded to float16 in ``network`` too, so that what runs from the file is what
-    runs from torch. Initialisers keep their state-dict names; each is followed by a cast, which
-    ONNX Runtime folds when it opens the file.
+    runs from torch. Initialisers keep their state-dict names, so that `read_tensors` gives back
+    the state dict; each is followed by a cast, which ONNX Runtime folds when it opens the file.
 
     Args:
         network: in evaluation mode.
@@ -63,17 +67,23 @@ def export_onnx(
     batch = torch.export.Dim("batch")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / "float32.onnx"
-        program = torch.onnx.export(
-            network,
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=[output],
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
-            dynamo=True,
-            verbose=False,
-        )
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                network,
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamo=True,
+                # It would also merge batch normalisation into the convolutions before it: their
+                # weights would then be rounded to others than torch's, under other names.
+                optimize=False,
+                verbose=False,
+            )
         if program is None:
             raise WeightsError(f"{path}: torch gave no ONNX program")
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
         program.save(str(whole))
         model = onnx.load(whole)
         store_as_half(model)
@@ -93,6 +103,23 @@ def export_onnx(
     return difference
 
 
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep from users what the exporter says about itself and not about their network."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it misses torchvision, whose operators are not used here
+    try:
+        with warnings.catch_warnings():
+            # It calls a part of torch that torch has deprecated.
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+            # The inputs share their batch axis, as they should.
+            warnings.filterwarnings("ignore", ".*axis name: batch will not be used", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def store_as_half(model: onnx.ModelProto) -> None:
     """Replace float32 initialisers by float16 ones of the same name, cast back where used."""
     casts = []
@@ -104,9 +131,7 @@ def store_as_half(model: onnx.ModelProto) -> None:
         item.CopyFrom(numpy_helper.from_array(array.astype(np.float16), item.name))
         renamed[item.name] = f"{item.name}.float32"
         casts.append(
-            helper.make_node(
-                "Cast", [item.name], [renamed[item.name]], to=onnx.TensorProto.FLOAT
-            )
+            helper.make_node("Cast", [item.name], [renamed[item.name]], to=onnx.TensorProto.FLOAT)
         )
     for node in model.graph.node:
         for position, name in enumerate(node.input):
