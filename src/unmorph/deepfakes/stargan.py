@@ -7,6 +7,7 @@ Layer names and shapes are the publisher's (github.com/yunjey/stargan), so a pub
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,11 +16,10 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes.base import Deepfake, register
-from unmorph.errors import WeightsError
+from unmorph.errors import ConfigError, WeightsError
 from unmorph.runtime import SHIPPED
 from unmorph.weights.store import locate, sha256
 from unmorph.weights.tensors import read_tensors
-
 
 #: What a published file holds beyond the weights: the publisher's layer tracks running statistics
 #: but always runs on those of the image.
@@ -63,7 +63,8 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.main(x)
+        y: Tensor = x + self.main(x)
+        return y
 
 
 class Generator(nn.Module):
@@ -105,7 +106,8 @@ class Generator(nn.Module):
         """Edit ``faces`` (N, 3, H, W) in [-1,1] towards ``targets`` (N, attributes) of 0 and 1."""
         planes = targets[:, :, None, None].to(faces.dtype)
         planes = planes.expand(-1, -1, faces.shape[2], faces.shape[3])
-        return self.main(torch.cat([faces, planes], dim=1))
+        edited: Tensor = self.main(torch.cat([faces, planes], dim=1))
+        return edited
 
     @torch.no_grad()
     def start_near_identity_(self) -> None:
@@ -115,13 +117,18 @@ class Generator(nn.Module):
         up again, each beside its negative so that ReLU loses nothing; the others keep their random
         weights, and residual blocks start at a tenth of their size. Such a network reproduces
         detail from the first step on and has brightness, contrast and the edits to learn.
+
+        Raises:
+            ConfigError: there are too few channels for that.
         """
         first, down1, down2, up1, up2, last = (
             m for m in self.main if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))
         )
+        if first.out_channels < 24:  # 4 * conv_dim carry 3 colours, 16 positions and their signs
+            raise ConfigError("a near-identity start needs a conv_dim of at least 24")
         for block in self.main:
             if isinstance(block, ResidualBlock):
-                block.main[4].weight.fill_(0.1)
+                block.main[4].get_parameter("weight").fill_(0.1)
         for colour in range(3):
             _carry(first.weight, 2 * colour, (3, 3), {colour: 1.0})
         # Channel 2i carries a value, channel 2i + 1 its negative: their difference restores it.
@@ -148,11 +155,12 @@ class Generator(nn.Module):
 
 
 def _carry(weight: Tensor, target: int, tap: tuple[int, int], sources: dict[int, float]) -> None:
-    """Let output channel ``target`` be the weighted sources at one tap, the next one its negative."""
+    """Make output channel ``target`` the weighted sources at one tap, the next one its negative."""
     weight[target : target + 2] = 0
+    row, column = tap
     for source, value in sources.items():
-        weight[(target, source, *tap)] = value
-        weight[(target + 1, source, *tap)] = -value
+        weight[target, source, row, column] = value
+        weight[target + 1, source, row, column] = -value
 
 
 class Discriminator(nn.Module):
@@ -169,11 +177,11 @@ class Discriminator(nn.Module):
         self, image_size: int = 128, conv_dim: int = 64, attributes: int = 5, repeat_num: int = 6
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, conv_dim, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
-        channels = conv_dim
-        for _ in range(1, repeat_num):
-            layers += [nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
-            channels *= 2
+        layers: list[nn.Module] = []
+        widths = [3, *(conv_dim * 2**i for i in range(repeat_num))]
+        for inner, outer in pairwise(widths):
+            layers += [nn.Conv2d(inner, outer, 4, stride=2, padding=1), nn.LeakyReLU(0.01)]
+        channels = widths[-1]
         self.main = nn.Sequential(*layers)
         self.conv1 = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(channels, attributes, image_size // 2**repeat_num, bias=False)
@@ -185,7 +193,7 @@ class Discriminator(nn.Module):
 
 
 def load_generator(path: str | os.PathLike[str]) -> Generator:
-    """Build a generator as wide and deep as the weights in a file.
+    """Build a generator of the five attributes as wide and deep as the weights in a file.
 
     Args:
         path: the publisher's ``*-G.ckpt``, or a ``.safetensors`` or ``.onnx`` file with the same
@@ -201,7 +209,7 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
         raise WeightsError(f"{path}: not a StarGAN generator: it has no tensor main.0.weight")
     # The residual blocks are the only modules with a name below their number.
     blocks = {name.split(".")[1] for name in tensors if ".main." in name}
-    generator = Generator(first.shape[0], first.shape[1] - 3, len(blocks))
+    generator = Generator(first.shape[0], len(ATTRIBUTES), len(blocks))
     expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wrong := sorted(dict(expected.items() ^ found.items())):
