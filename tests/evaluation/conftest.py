@@ -41,7 +41,7 @@ class Tint:
         return faces + shift.view(-1, 1, 1, 1)
 
 
-def set_pixel(faces: Tensor) -> Tensor:
+def set_pixel(faces: Tensor, labels: Tensor | None = None) -> Tensor:
     protected = faces.clone()
     protected[:, :, 0, 0] = 1
     return protected
@@ -54,7 +54,7 @@ def tint() -> Callable[[], Tint]:
 
 
 @pytest.fixture
-def mark() -> Callable[[Tensor], Tensor]:
+def mark() -> Callable[..., Tensor]:
     """A defense that `Tint` obeys: it sets one pixel."""
     return set_pixel
 
@@ -78,7 +78,7 @@ def subject() -> Callable[..., Subject]:
     """Makes what a run takes: `Tint` and a defense, by default the one that it obeys."""
 
     def build(
-        defense: Callable[[Tensor], Tensor] = set_pixel,
+        defense: Callable[[Tensor, Tensor | None], Tensor] = set_pixel,
         judge: Callable[[Tensor], Tensor] | None = None,
         deepfake: Tint | None = None,
     ) -> Subject:

@@ -15,7 +15,6 @@ from unmorph.cli import app
 from unmorph.deepfakes.stargan import Generator
 from unmorph.errors import ConfigError
 from unmorph.evaluation.participants import (
-    UniformNoise,
     open_deepfake,
     open_defense,
     open_judge,
@@ -38,9 +37,9 @@ def test_networks_take_and_return_tensors(
     assert about["name"] == "stargan"
     assert len(about["sha256"]) == 64
 
-    protect, about = open_defense(str(defense_file))
+    defense, about = open_defense(str(defense_file))
     moved = (faces() - 0.05 * (0.5 + faces() / 4)).clamp(-1, 1)
-    torch.testing.assert_close(protect(faces()), moved, atol=1e-6, rtol=0)
+    torch.testing.assert_close(defense.protect(faces()), moved, atol=1e-6, rtol=0)
     assert about["epsilon"] == 0.05
 
     red = torch.tensor([0.5, -0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 128, 128)
@@ -58,25 +57,32 @@ def test_registered_deepfake_takes_other_weights(tmp_path: Path) -> None:
     assert sha256(path) in about["provenance"]
 
 
-def test_noise_keeps_epsilon_and_repeats_itself() -> None:
-    noise = UniformNoise(0.05, seed=3)
-    difference = noise(faces()) - faces()
-    assert difference.abs().max() <= 0.05 + 1e-6
-    assert noise(faces()).abs().max() <= 1
-    assert difference.square().mean().item() == pytest.approx(0.05**2 / 3, rel=0.05)
-    assert torch.equal(noise(faces()), UniformNoise(0.05, seed=3)(faces()))
-    assert not torch.equal(noise(faces()), UniformNoise(0.05, seed=4)(faces()))
-
-
-def test_none_returns_the_same_faces() -> None:
-    protect, _ = open_defense("none")
-    batch = faces()
-    assert protect(batch) is batch
+def test_registered_defense_says_what_it_ran_with(tmp_path: Path) -> None:
+    path = tmp_path / "tiny-G.ckpt"
+    torch.save(Generator(conv_dim=2, repeat_num=1).state_dict(), path)
+    deepfake, _ = open_deepfake("stargan", weights=path)
+    defense, about = open_defense("pgd", deepfake, epsilon=0.02, options={"steps": "1"})
+    labels = torch.zeros(2, 5)
+    assert 0 < (defense.protect(faces(), labels) - faces()).abs().max() <= 0.02 + 1e-6
+    assert (about["name"], about["changed"]) == ("pgd", {"steps": "1"})
+    assert (about["epsilon"], about["options"]["steps"]) == (0.02, 1)
+    assert about["options"]["step_size"] == 0.005
 
 
 def test_unknown_defense_lists_the_choices() -> None:
-    with pytest.raises(ConfigError, match="'magic'; choose shipped, none, noise, or the path"):
+    with pytest.raises(ConfigError, match="unknown defense 'magic'; choose one of i-fgsm, "):
         open_defense("magic")
+
+
+def test_attack_on_an_onnx_deepfake_is_refused(deepfake_file: Path) -> None:
+    deepfake, _ = open_deepfake(str(deepfake_file))
+    with pytest.raises(ConfigError, match="give an ONNX file as its weights"):
+        open_defense("pgd", deepfake)
+
+
+def test_a_network_takes_no_options(defense_file: Path) -> None:
+    with pytest.raises(ConfigError, match="takes no option steps"):
+        open_defense(str(defense_file), options={"steps": "1"})
 
 
 def test_evaluate_and_report(

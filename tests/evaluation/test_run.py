@@ -16,7 +16,7 @@ from unmorph.evaluation.record import Record
 from unmorph.evaluation.run import Subject, drop_unreadable, evaluate
 
 Build = Callable[..., Subject]
-Defense = Callable[[Tensor], Tensor]
+Defense = Callable[..., Tensor]
 MakeTint = Callable[[], Any]
 
 
@@ -68,12 +68,24 @@ def test_doing_nothing_suppresses_nothing(
     dataset: FaceDataset, subject: Build, tint: MakeTint
 ) -> None:
     deepfake = tint()
-    record = run(subject(lambda faces: faces, deepfake=deepfake), dataset)
+    record = run(subject(lambda faces, labels: faces.clone(), deepfake=deepfake), dataset)
     assert record.mean("suppression", "s") == 0
     assert record.mean("dsr", "protected") == record.mean("dsr", "unprotected")
     assert record.mean("input", "psnr") is None
     # Each edit once, and the own labels once, for each of three batches.
     assert deepfake.calls == 3 * 6
+
+
+def test_defense_is_told_the_labels(dataset: FaceDataset, subject: Build) -> None:
+    told: list[Tensor] = []
+
+    def listen(faces: Tensor, labels: Tensor) -> Tensor:
+        told.append(labels)
+        return faces
+
+    run(subject(listen), dataset)
+    assert dataset.labels is not None
+    assert torch.equal(torch.cat(told), torch.from_numpy(dataset.labels))
 
 
 def test_judge_sees_untouched_edited_and_protected_faces(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unmorph.errors import ConfigError
+from unmorph.registry import Registry
 
 
 class Deepfake(nn.Module, ABC):
@@ -79,7 +80,7 @@ class Deepfake(nn.Module, ABC):
 
 Loader = Callable[[Path | None], Deepfake]
 
-_LOADERS: dict[str, Loader] = {}
+_LOADERS: Registry[Loader] = Registry("deepfake")
 
 
 def register(name: str) -> Callable[[Loader], Loader]:
@@ -88,19 +89,12 @@ def register(name: str) -> Callable[[Loader], Loader]:
     Raises:
         ConfigError: the name is taken.
     """
-
-    def add(loader: Loader) -> Loader:
-        if name in _LOADERS:
-            raise ConfigError(f"a deepfake named {name!r} is registered already")
-        _LOADERS[name] = loader
-        return loader
-
-    return add
+    return _LOADERS.register(name)
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all deepfakes, sorted."""
-    return tuple(sorted(_LOADERS))
+    return _LOADERS.names()
 
 
 def load(
@@ -117,8 +111,6 @@ def load(
         ConfigError: the name is unknown; the message lists the choices.
         WeightsError: its weights cannot be had.
     """
-    if name not in _LOADERS:
-        raise ConfigError(f"unknown deepfake {name!r}; choose one of {', '.join(names())}")
     deepfake = _LOADERS[name](None if weights is None else Path(weights))
     deepfake.name = name
     deepfake.freeze()

@@ -1,6 +1,27 @@
 """Defenses against deepfakes: faces in, protected faces out."""
 
-from unmorph.defenses.base import Defense
+from unmorph.defenses.base import Defense, default_options, load, names, register
+from unmorph.defenses.floors import NoDefense, UniformNoise
 from unmorph.defenses.generator import PerturbationGenerator
+from unmorph.defenses.ifgsm import IFGSM
+from unmorph.defenses.iterative import IterativeDefense
+from unmorph.defenses.learned import LearnedDefense, Refine
+from unmorph.defenses.mifgsm import MIFGSM
+from unmorph.defenses.pgd import PGD
 
-__all__ = ["Defense", "PerturbationGenerator"]
+__all__ = [
+    "IFGSM",
+    "MIFGSM",
+    "PGD",
+    "Defense",
+    "IterativeDefense",
+    "LearnedDefense",
+    "NoDefense",
+    "PerturbationGenerator",
+    "Refine",
+    "UniformNoise",
+    "default_options",
+    "load",
+    "names",
+    "register",
+]

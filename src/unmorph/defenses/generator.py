@@ -66,7 +66,7 @@ class PerturbationGenerator(Defense):
         perturbation: Tensor = self.epsilon * torch.tanh(x)
         return perturbation
 
-    def perturbed(self, faces: Tensor) -> Tensor:
-        """Return x + P(x) (equation 2)."""
+    def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return x + P(x) (equation 2); the network needs no labels."""
         protected: Tensor = faces + self(faces)
         return protected

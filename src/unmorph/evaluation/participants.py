@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unmorph import deepfakes
+from unmorph import deepfakes, defenses
 from unmorph.attributes import edit_targets
-from unmorph.bounds import bound
+from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Subject
-from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake, OnnxDefense
+from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake
 from unmorph.weights.store import sha256
 
-#: Defenses that go by a name; anything else is the path of an ONNX file.
-DEFENSES = ("shipped", "none", "noise")
-
-#: The networks that are part of the package.
-SHIPPED_DEFENSE = SHIPPED / "defense-subtle.onnx"
+#: The classifier that is part of the package.
 SHIPPED_CLASSIFIER = SHIPPED / "attributes.onnx"
-
-
-class UniformNoise:
-    """The floor of every comparison: noise spread evenly over [-epsilon, epsilon].
-
-    The same batch of faces always gets the same noise, so a resumed run equals an unbroken one.
-    """
-
-    def __init__(self, epsilon: float, seed: int) -> None:
-        self.epsilon, self.seed = epsilon, seed
-
-    def __call__(self, faces: Tensor) -> Tensor:
-        """Return the faces with noise, within epsilon of ``faces`` and within [-1, 1]."""
-        content = zlib.crc32(faces.cpu().numpy().tobytes())
-        generator = torch.Generator().manual_seed(self.seed + (content << 31))
-        noise = (torch.rand(faces.shape, generator=generator) * 2 - 1) * self.epsilon
-        return bound(faces, faces + noise.to(faces.device), self.epsilon)
 
 
 def _through_numpy(function: Callable[..., np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
@@ -98,33 +76,36 @@ def open_deepfake(
 
 
 def open_defense(
-    name: str, *, epsilon: float = 0.05, seed: int = 0
-) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
-    """Open a defense: a name in `DEFENSES`, or the path of an ONNX file.
+    name: str,
+    deepfake: object = None,
+    *,
+    epsilon: float = 0.05,
+    seed: int = 0,
+    options: Mapping[str, str] | None = None,
+) -> tuple[Defense, dict[str, Any]]:
+    """Open a defense: a registered name, or the path of an ONNX file.
 
     Args:
-        epsilon: how far ``noise`` goes; a network knows its own.
-        seed: of ``noise``.
+        deepfake: what it defends against; an ONNX one has no gradients to offer.
+        epsilon: the most that a pixel may change; a network knows its own.
+        seed: of whatever it draws at random.
+        options: changes to a registered defense's options, as text.
 
     Returns:
-        the defense, and what a record says about it.
+        the defense, and what a record says about it: ``changed`` holds the options given.
 
     Raises:
-        ConfigError: the name is unknown; the message lists the choices.
+        ConfigError: the name or an option is unknown; the message lists the choices.
         WeightsError: the file is absent or no defense.
     """
-    if name == "none":
-        return lambda faces: faces, {"name": name}
-    if name == "noise":
-        return UniformNoise(epsilon, seed), {"name": name, "epsilon": epsilon}
-    if name != "shipped" and not name.endswith(".onnx"):
-        raise ConfigError(
-            f"unknown defense {name!r}; choose {', '.join(DEFENSES)}, or the path of an ONNX file"
-        )
-    path = SHIPPED_DEFENSE if name == "shipped" else Path(name)
-    network = OnnxDefense(path)
-    about = {"name": path.stem, "epsilon": network.epsilon, **_file(path)}
-    return _through_numpy(network.protect), about
+    if not name.endswith(".onnx"):
+        known = deepfake if isinstance(deepfake, deepfakes.Deepfake) else None
+        defense = defenses.load(name, known, epsilon=epsilon, seed=seed, options=options)
+        return defense, {"name": name, "changed": dict(options or {}), **defense.about()}
+    if options:
+        raise ConfigError(f"{name}: a network takes no option {', '.join(options)}")
+    learned = defenses.LearnedDefense(Path(name))
+    return learned, {"name": Path(name).stem, "changed": {}, **learned.about()}
 
 
 def open_labeller(path: Path = SHIPPED_CLASSIFIER) -> Callable[[Tensor], Tensor]:
@@ -156,6 +137,7 @@ def open_subject(
     judge: Path | None = None,
     epsilon: float = 0.05,
     seed: int = 0,
+    options: Mapping[str, str] | None = None,
     device: str = "cpu",
 ) -> Subject:
     """Open everything that one run puts together; the arguments are those of the functions above.
@@ -165,7 +147,9 @@ def open_subject(
         WeightsError: a network cannot be had.
     """
     opened_deepfake, about_deepfake = open_deepfake(deepfake, weights, device)
-    opened_defense, about_defense = open_defense(defense, epsilon=epsilon, seed=seed)
+    opened_defense, about_defense = open_defense(
+        defense, opened_deepfake, epsilon=epsilon, seed=seed, options=options
+    )
     opened_judge, about_judge = open_judge(judge) if judge else (None, None)
     about = {"deepfake": about_deepfake, "defense": about_defense, "judge": about_judge}
-    return Subject(opened_deepfake, opened_defense, opened_judge, about)
+    return Subject(opened_deepfake, opened_defense.protect, opened_judge, about)

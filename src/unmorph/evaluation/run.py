@@ -70,13 +70,14 @@ class Subject:
 
     Attributes:
         deepfake: takes and returns face batches.
-        defense: a face batch to the protected one; the same object where it does nothing.
+        defense: a face batch and its present labels (None where it has none) to the protected
+            faces, as `unmorph.defenses.Defense.protect` does it.
         judge: a face batch to attribute logits (N, 5), or None.
         about: the record's entries ``deepfake``, ``defense`` and ``judge``.
     """
 
     deepfake: Deepfake
-    defense: Callable[[Tensor], Tensor]
+    defense: Callable[[Tensor, Tensor | None], Tensor]
     judge: Callable[[Tensor], Tensor] | None
     about: Mapping[str, Any]
 
@@ -95,7 +96,8 @@ def measure_batch(
             yield name, measure.compare(first[name], second[name])
 
     deepfake, judge = subject.deepfake, subject.judge
-    protected = subject.defense(faces)
+    protected = subject.defense(faces, labels)
+    unchanged = torch.equal(protected, faces)
     original, shielded = prepare(faces), prepare(protected)
     found = {f"input/{name}": values for name, values in compare(original, shielded)}
     columns: dict[str, list[Tensor]] = defaultdict(list)
@@ -105,7 +107,7 @@ def measure_batch(
         if edit in ATTRIBUTES and labels is not None:
             request = deepfake.targets(edit, labels)
         edited = deepfake.edit(faces, request)
-        edited_shielded = edited if protected is faces else deepfake.edit(protected, request)
+        edited_shielded = edited if unchanged else deepfake.edit(protected, request)
         after, after_shielded = prepare(edited), prepare(edited_shielded)
         for comparison, first, second in (
             ("unprotected", original, after),

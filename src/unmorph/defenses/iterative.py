@@ -1,0 +1,131 @@
+"""The one loop of all iterative attacks on a deepfake; they differ in a few hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmorph.deepfakes.base import Deepfake
+from unmorph.defenses.base import Defense, Options, uniform_noise
+from unmorph.defenses.modes import make_mode
+from unmorph.errors import ConfigError
+
+#: Step size over the run, by name: the share of it at ``step`` of ``steps``.
+SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    "constant": lambda step, steps: 1.0,
+    "linear": lambda step, steps: 1 - step / steps,
+}
+
+
+@dataclass(frozen=True)
+class AttackOptions(Options):
+    """What all iterative attacks share.
+
+    Attributes:
+        steps: gradient steps.
+        step_size: how far a pixel moves in the first step, on [-1,1].
+        schedule: ``constant``, or ``linear`` (down to zero).
+        mode: what the attack is after (`unmorph.defenses.modes`).
+        picture: the photo that mode ``targeted`` drives the output to.
+        edits_per_step: how many of the deepfake's edits a step looks at, all in turn; 0: all at
+            once, as in the paper.
+    """
+
+    steps: int = 100
+    step_size: float = 0.005
+    schedule: str = "linear"
+    mode: str = "retain"
+    picture: str = ""
+    edits_per_step: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.step_size <= 0 or self.edits_per_step < 0:
+            raise ConfigError("an attack needs steps >= 1, step_size > 0 and edits_per_step >= 0")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(
+                f"unknown schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}"
+            )
+
+
+class IterativeDefense(Defense):
+    """Searches for each photo's perturbation by signed gradient steps through the deepfake.
+
+    As it stands it is I-FGSM; others override `start` and `velocity`.
+
+    Args:
+        deepfake: what it defends against, differentiable.
+        options: of the attack.
+        epsilon: the most that a pixel may change, on [-1,1].
+        seed: of whatever is drawn at random.
+
+    Raises:
+        ConfigError: there is no differentiable deepfake, or the mode is unknown.
+    """
+
+    def __init__(
+        self, deepfake: Deepfake | None, options: AttackOptions, epsilon: float, seed: int
+    ) -> None:
+        super().__init__(epsilon)
+        if deepfake is None:
+            raise ConfigError(
+                "this defense follows the deepfake's gradients: name a registered deepfake, and "
+                "give an ONNX file as its weights"
+            )
+        self.deepfake, self.options, self.seed = deepfake, options, seed
+        self.mode = make_mode(options.mode, options.picture)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a record says: epsilon and every option."""
+        return {**super().about(), "options": asdict(self.options)}
+
+    def start(self, faces: Tensor) -> Tensor:
+        """Return where the search starts (hook)."""
+        return faces
+
+    def velocity(self, gradient: Tensor, previous: Tensor | None) -> Tensor:
+        """Return what a step follows the sign of, downhill (hook).
+
+        Args:
+            gradient: of the loss, at the present step.
+            previous: what this hook returned one step earlier; None at first.
+        """
+        return gradient
+
+    def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the faces after the last step."""
+        options = self.options
+        if labels is None:
+            labels = self.deepfake.read_labels(faces)
+        goals = []
+        for name in self.deepfake.edits:
+            edit = partial(self.deepfake, targets=self.deepfake.targets(name, labels))
+            goals.append((edit, self.mode.target(faces, edit)))
+        protected = self.start(faces)
+        if self.mode.stationary:
+            protected = protected + options.step_size * uniform_noise(faces, 1, self.seed).sign()
+        count = options.edits_per_step or len(goals)
+        velocity: Tensor | None = None
+        for step in range(options.steps):
+            chosen = [goals[(step * count + i) % len(goals)] for i in range(count)]
+            protected = self.bounded(faces, protected)
+            velocity = self.velocity(self._gradient(protected, chosen), velocity)
+            share = SCHEDULES[options.schedule](step, options.steps)
+            protected = protected - share * options.step_size * velocity.sign()
+        return protected
+
+    @torch.enable_grad()
+    def _gradient(
+        self, protected: Tensor, goals: Sequence[tuple[Callable[[Tensor], Tensor], Tensor]]
+    ) -> Tensor:
+        """Return the gradient of the loss over some edits, one edit's graph after the other."""
+        protected = protected.detach().requires_grad_()
+        total = torch.zeros_like(protected)
+        for edit, target in goals:
+            loss = self.mode.loss(target, protected, edit(protected)).sum()
+            total += torch.autograd.grad(loss, protected)[0]
+        return total

@@ -1,0 +1,90 @@
+"""The learned defense from its ONNX file, alone or as the start of a few gradient steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmorph.deepfakes.base import Deepfake
+from unmorph.defenses.base import Defense, Options, register
+from unmorph.defenses.iterative import AttackOptions, IterativeDefense
+from unmorph.runtime import SHIPPED, OnnxDefense
+from unmorph.weights.store import sha256
+
+#: The generator that is part of the package.
+SHIPPED_DEFENSE = SHIPPED / "defense-subtle.onnx"
+
+
+class LearnedDefense(Defense):
+    """A perturbation generator under ONNX Runtime, as `unmorph protect` runs it.
+
+    Args:
+        path: the ONNX file, which knows its epsilon.
+
+    Raises:
+        WeightsError: the file is absent or no defense.
+    """
+
+    def __init__(self, path: Path) -> None:
+        network = OnnxDefense(path)
+        super().__init__(network.epsilon)
+        self.network = network
+
+    def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return x + P(x) (equation 2)."""
+        protected = self.network.protect(faces.cpu().numpy())
+        return torch.from_numpy(protected).to(faces.device)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a record says: epsilon, and which file it is."""
+        path = self.network.path
+        return {**super().about(), "file": path.name, "sha256": sha256(path)}
+
+
+@register("shipped", Options())
+def _shipped(
+    deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
+) -> LearnedDefense:
+    return LearnedDefense(SHIPPED_DEFENSE)
+
+
+@dataclass(frozen=True)
+class RefineOptions(AttackOptions):
+    """Options of the refinement.
+
+    Attributes:
+        weights: the generator's ONNX file; empty for the shipped one.
+    """
+
+    weights: str = ""
+
+
+@register("refine-10", RefineOptions(steps=10))
+@register("refine-5", RefineOptions(steps=5))
+class Refine(IterativeDefense):
+    """A few gradient steps from where the learned generator leaves a face.
+
+    Raises:
+        ConfigError: as `IterativeDefense`.
+        WeightsError: the generator cannot be had.
+    """
+
+    def __init__(
+        self, deepfake: Deepfake | None, options: RefineOptions, epsilon: float, seed: int
+    ) -> None:
+        super().__init__(deepfake, options, epsilon, seed)
+        self.generator = LearnedDefense(
+            Path(options.weights) if options.weights else SHIPPED_DEFENSE
+        )
+
+    def start(self, faces: Tensor) -> Tensor:
+        """Return the faces as the generator protects them."""
+        return self.generator.protect(faces)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a record says: the options, and which generator starts."""
+        return {**super().about(), "generator": self.generator.about()}

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from unmorph import defenses
+from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.deepfakes import Deepfake
+from unmorph.defenses import IterativeDefense
+from unmorph.defenses.base import uniform_noise
+from unmorph.defenses.modes import make_mode
+
+LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+
+
+class Contrast(Deepfake):
+    """Stretches a face about a grey that depends on the targets, so every gradient is known."""
+
+    edits = ATTRIBUTES
+    size = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def targets(self, edit: str, labels: Tensor) -> Tensor:
+        return edit_targets(labels, edit)
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        if faces.requires_grad:
+            self.seen.append(targets)
+        return 1.5 * faces + 0.1 * targets.sum(dim=1).view(-1, 1, 1, 1)
+
+
+@pytest.fixture
+def faces() -> Tensor:
+    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.8 - 0.4
+
+
+def attack(name: str, deepfake: Deepfake, **options: object) -> IterativeDefense:
+    text = {key: str(value) for key, value in options.items()}
+    defense = defenses.load(name, deepfake, options=text)
+    assert isinstance(defense, IterativeDefense)
+    return defense
+
+
+def test_every_step_sees_all_edits_of_the_given_labels(faces: Tensor) -> None:
+    deepfake = Contrast()
+    attack("i-fgsm", deepfake, steps=2).protect(faces, LABELS)
+    expected = [edit_targets(LABELS, edit) for edit in ATTRIBUTES] * 2
+    assert torch.equal(torch.stack(deepfake.seen), torch.stack(expected))
+
+
+def test_steps_may_take_the_edits_in_turn(faces: Tensor) -> None:
+    deepfake = Contrast()
+    attack("i-fgsm", deepfake, steps=5, edits_per_step=2).protect(faces, LABELS)
+    expected = [edit_targets(LABELS, edit) for edit in ATTRIBUTES] * 2
+    assert torch.equal(torch.stack(deepfake.seen), torch.stack(expected))
+
+
+def test_labels_are_read_off_the_faces_where_none_are_given(
+    faces: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deepfake = Contrast()
+    monkeypatch.setattr(deepfake, "read_labels", lambda seen: LABELS)
+    defense = attack("i-fgsm", deepfake, steps=1)
+    assert torch.equal(defense.protect(faces), defense.protect(faces, LABELS))
+
+
+def test_one_step_by_hand(faces: Tensor) -> None:
+    moved = attack("i-fgsm", Contrast(), steps=1, step_size=0.01, mode="invalid")
+    added = torch.stack([edit_targets(LABELS, edit).sum(dim=1) for edit in ATTRIBUTES]).sum(dim=0)
+    # The sum over edits of G(x) - x = 0.5 x + 0.1 * targets; each has slope 1.5.
+    slope = 5 * 0.5 * faces + 0.1 * added.view(-1, 1, 1, 1)
+    expected = faces - 0.01 * slope.sign()
+    torch.testing.assert_close(moved.protect(faces, LABELS), expected, atol=1e-6, rtol=0)
+
+
+def test_a_linear_schedule_shrinks_the_steps(faces: Tensor) -> None:
+    far = torch.full_like(faces, 0.9)
+    # From the brightest grey every step darkens: 4 x 0.004, or that times 1 + 3/4 + 1/2 + 1/4.
+    for schedule, total in (("constant", 0.016), ("linear", 0.010)):
+        defense = attack("i-fgsm", Contrast(), steps=4, step_size=0.004, schedule=schedule)
+        moved = (defense.protect(far, LABELS) - far).abs()
+        torch.testing.assert_close(moved, torch.full_like(far, total), atol=1e-6, rtol=0)
+
+
+def test_random_start_is_what_noise_adds(faces: Tensor) -> None:
+    start = attack("pgd", Contrast()).start(faces)
+    assert torch.equal(start, faces + uniform_noise(faces, 0.05, 0))
+    assert torch.equal(attack("pgd", Contrast(), random_start=False).start(faces), faces)
+
+
+def test_momentum_keeps_going(faces: Tensor) -> None:
+    defense = attack("mi-fgsm", Contrast(), decay=0.5)
+    first = defense.velocity(faces, None)
+    torch.testing.assert_close(first.abs().sum(dim=(1, 2, 3)), torch.ones(2))
+    second = defense.velocity(-4 * faces, first)
+    torch.testing.assert_close(second, -0.5 * first)
+    assert torch.equal(defense.velocity(torch.zeros_like(faces), first), 0.5 * first)
+
+
+def total_distance(defense: IterativeDefense, target: str, faces: Tensor, found: Tensor) -> float:
+    distance = 0.0
+    for edit in ATTRIBUTES:
+        targets = edit_targets(LABELS, edit)
+        goal = {"x": faces, "x_adv": found, "G(x)": defense.deepfake(faces, targets)}[target]
+        distance += (defense.deepfake(found, targets) - goal).square().mean().item()
+    return distance
+
+
+@pytest.mark.parametrize("name", ["i-fgsm", "mi-fgsm", "pgd", "pgd-paper"])
+@pytest.mark.parametrize(
+    ("mode", "target", "grows"),
+    [("invalid", "x", False), ("retain", "x_adv", False), ("distortion", "G(x)", True)],
+)
+def test_each_mode_moves_its_distance(
+    name: str, mode: str, target: str, grows: bool, faces: Tensor
+) -> None:
+    defense = attack(name, Contrast(), mode=mode, steps=20)
+    start = defense.bounded(faces, defense.start(faces))
+    before = total_distance(defense, target, faces, start)
+    after = total_distance(defense, target, faces, defense.protect(faces, LABELS))
+    assert (after > before) == grows
+    assert after != before
+
+
+def test_targeted_mode_approaches_a_picture(faces: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "white.png"
+    Image.fromarray(np.full((20, 30, 3), 255, np.uint8)).save(path)
+    defense = attack("pgd", Contrast(), mode="targeted", picture=path, steps=20, step_size=0.01)
+    protected = defense.protect(faces, LABELS)
+    torch.testing.assert_close(protected, faces + 0.05, atol=1e-5, rtol=0)
+    assert defense.about()["options"]["picture"] == str(path)
+
+
+def test_a_picture_is_cut_square_and_resized(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 12, 3), np.uint8)
+    pixels[:, 2:10] = 255  # the centred square is white
+    Image.fromarray(pixels).save(tmp_path / "target.png")
+    mode = make_mode("targeted", str(tmp_path / "target.png"))
+    faces = torch.zeros(2, 3, 4, 4)
+    torch.testing.assert_close(mode.target(faces, torch.neg), torch.ones_like(faces))
+
+
+def test_noise_is_even_within_its_bound_and_belongs_to_the_face() -> None:
+    faces = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = uniform_noise(faces, 0.05, seed=3)
+    assert noise.abs().max() <= 0.05
+    assert noise.square().mean().item() == pytest.approx(0.05**2 / 3, rel=0.05)
+    assert not torch.equal(noise[0], noise[1])
+    assert torch.equal(uniform_noise(faces.flip(0), 0.05, seed=3), noise.flip(0))
+    assert not torch.equal(uniform_noise(faces, 0.05, seed=4), noise)

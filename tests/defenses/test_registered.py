@@ -1,0 +1,149 @@
+"""What every registered defense must do, whatever it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from unmorph import defenses
+from unmorph.deepfakes import Deepfake
+from unmorph.deepfakes.stargan import Generator, StarGAN
+from unmorph.defenses import Defense, IterativeDefense, learned
+from unmorph.errors import ConfigError
+
+#: Side of the faces; those that start from an ONNX network need its size.
+SIDE = {"shipped": 128, "refine-5": 128, "refine-10": 128}
+
+#: The floors of every comparison beat nobody.
+FLOORS = ("none", "noise")
+
+LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def deepfake() -> Deepfake:
+    """A small StarGAN that was never trained."""
+    torch.manual_seed(0)
+    network = StarGAN(Generator(conv_dim=8, repeat_num=1), "random weights")
+    network.freeze()
+    return network
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch: pytest.MonkeyPatch, defense_file: Path) -> None:
+    """Put the tiny generator in place of the shipped one."""
+    monkeypatch.setattr(learned, "SHIPPED_DEFENSE", defense_file)
+
+
+def faces_for(name: str) -> Tensor:
+    side = SIDE.get(name, 32)
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(2, 3, 8, 8, generator=generator)
+    return torch.nn.functional.interpolate(coarse, side, mode="bilinear").clamp(-1, 1)
+
+
+def load(name: str, deepfake: Deepfake, seed: int = 0) -> Defense:
+    """Build a defense with few steps."""
+    few = "3" if name in SIDE else "10"
+    short = {"steps": few} if "steps" in defenses.default_options(name) else {}
+    return defenses.load(name, deepfake, seed=seed, options=short)
+
+
+@pytest.mark.parametrize("name", defenses.names())
+def test_keeps_shape_range_and_epsilon(name: str, deepfake: Deepfake) -> None:
+    faces = faces_for(name)
+    defense = load(name, deepfake)
+    protected = defense.protect(faces, LABELS)
+    assert protected.shape == faces.shape
+    assert protected.dtype == torch.float32
+    assert not protected.requires_grad
+    assert protected.abs().max() <= 1
+    assert (protected - faces).abs().max() <= defense.epsilon + 1e-6
+    assert defense.epsilon <= 0.05
+    assert torch.equal(protected, faces) == (name == "none")
+
+
+@pytest.mark.parametrize("name", defenses.names())
+def test_repeats_under_a_seed(name: str, deepfake: Deepfake) -> None:
+    faces = faces_for(name)
+    first = load(name, deepfake, seed=3).protect(faces, LABELS)
+    torch.manual_seed(99)
+    assert torch.equal(first, load(name, deepfake, seed=3).protect(faces, LABELS))
+    random = name in ("noise", "pgd", "pgd-paper")
+    assert torch.equal(first, load(name, deepfake, seed=4).protect(faces, LABELS)) != random
+
+
+@pytest.mark.parametrize("name", [name for name in defenses.names() if name != "shipped"])
+def test_a_face_does_not_depend_on_its_batch(name: str, deepfake: Deepfake) -> None:
+    faces = faces_for(name)
+    together = load(name, deepfake).protect(faces, LABELS)
+    alone = load(name, deepfake).protect(faces[1:], LABELS[1:])
+    # A sign flips where a gradient is nought but for rounding.
+    assert ((together[1:] - alone).abs() > 1e-5).float().mean() < 0.02
+
+
+def objective(defense: IterativeDefense, faces: Tensor, protected: Tensor) -> float:
+    total = 0.0
+    for name in defense.deepfake.edits:
+        targets = defense.deepfake.targets(name, LABELS)
+
+        def edit(x: Tensor, targets: Tensor = targets) -> Tensor:
+            return defense.deepfake.edit(x, targets)
+
+        goal = defense.mode.target(faces, edit)
+        total += defense.mode.loss(goal, protected, edit(protected)).mean().item()
+    return total
+
+
+@pytest.mark.parametrize("name", [name for name in defenses.names() if name not in FLOORS])
+def test_beats_doing_nothing(name: str, deepfake: Deepfake) -> None:
+    defense = load(name, deepfake)
+    if not isinstance(defense, IterativeDefense):
+        pytest.skip("a learned defense is only as good as its weights")
+    faces = faces_for(name)
+    start = defense.bounded(faces, defense.start(faces))
+    found = objective(defense, faces, defense.protect(faces, LABELS))
+    assert found < objective(defense, faces, start)
+    if name != "pgd-paper":  # most of which is its random start
+        assert found < 0.99 * objective(defense, faces, faces)
+
+
+def test_options_are_read_by_type(deepfake: Deepfake) -> None:
+    options = {"steps": "7", "step_size": "2e-3", "random_start": "False", "mode": "invalid"}
+    about = defenses.load("pgd", deepfake, epsilon=0.03, options=options).about()
+    assert about["epsilon"] == 0.03
+    chosen = about["options"]
+    assert (chosen["steps"], chosen["step_size"], chosen["random_start"]) == (7, 0.002, False)
+    assert chosen["mode"] == "invalid"
+    paper = defenses.default_options("pgd-paper")
+    assert (paper["steps"], paper["step_size"], paper["random_start"]) == (100, 1e-4, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("magic", {}, "unknown defense 'magic'; choose one of i-fgsm, mi-fgsm, noise, none, pgd"),
+        ("pgd", {"stepz": "3"}, "'pgd' has no option 'stepz'; choose from steps, step_size"),
+        ("none", {"steps": "3"}, "'none' has no option 'steps'; it has none"),
+        ("pgd", {"steps": "many"}, "option steps=many: expected a whole number"),
+        ("pgd", {"random_start": "1"}, "random_start=1: expected true or false"),
+        ("pgd", {"steps": "0"}, "needs steps >= 1"),
+        ("pgd", {"schedule": "sine"}, "unknown schedule 'sine'; choose one of constant, linear"),
+        ("pgd", {"mode": "chaos"}, "unknown mode 'chaos'; choose one of invalid, retain"),
+        ("pgd", {"mode": "targeted"}, "needs a picture: picture=PATH"),
+        ("pgd", {"picture": "x.png"}, "the mode targeted, and only it, needs a picture"),
+    ],
+)
+def test_bad_names_and_options_say_what_would_do(
+    name: str, options: dict[str, str], message: str, deepfake: Deepfake
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        defenses.load(name, deepfake, options=options)
+
+
+def test_attack_without_gradients_is_refused() -> None:
+    with pytest.raises(ConfigError, match="follows the deepfake's gradients: name a registered"):
+        defenses.load("pgd")
