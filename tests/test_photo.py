@@ -2,15 +2,28 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import sys
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, features
 
-from unmorph.errors import PhotoError
-from unmorph.photo import WRITABLE, Photo, read, write
+from unmorph import photo as module
+from unmorph.errors import ConfigError, PhotoError
+from unmorph.photo import FORMATS, WRITABLE, Photo, decode, encode, read, write
+
+
+def needs(form: str) -> None:
+    """Skip where this Pillow cannot write a format."""
+    if form.endswith("heic"):
+        pytest.importorskip("pillow_heif")
+    if form.endswith("avif") and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
 
 
 @pytest.fixture
@@ -35,11 +48,113 @@ def test_keeps_every_pixel(tmp_path: Path, pixels: NDArray[np.uint8], suffix: st
     np.testing.assert_array_equal(read(tmp_path / f"photo{suffix}").pixels, pixels)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
-def test_jpeg_stays_close(tmp_path: Path, portrait: NDArray[np.uint8], suffix: str) -> None:
-    write(Photo(portrait), tmp_path / f"photo{suffix}")
-    change = read(tmp_path / f"photo{suffix}").pixels.astype(int) - portrait
-    assert np.square(change).mean() < 4
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".avif", ".heic"])
+def test_others_stay_close(tmp_path: Path, portrait: NDArray[np.uint8], suffix: str) -> None:
+    needs(suffix)
+    small = np.ascontiguousarray(portrait[:256, 128:384])
+    write(Photo(small), tmp_path / f"photo{suffix}")
+    photo = read(tmp_path / f"photo{suffix}")
+    assert np.square(photo.pixels.astype(int) - small).mean() < 4
+    assert photo.format == WRITABLE[suffix]
+
+
+@pytest.mark.parametrize("form", ["jpeg", "avif", "heic", "webp"])
+def test_quality_makes_smaller_files(portrait: NDArray[np.uint8], form: str) -> None:
+    needs(form)
+    photo = Photo(np.ascontiguousarray(portrait[::2, ::2]))
+    assert len(encode(photo, form, quality=30)) < len(encode(photo, form)) / 2
+
+
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_quality_means_nothing_without_loss(pixels: NDArray[np.uint8], form: str) -> None:
+    photo = decode(encode(Photo(pixels), form, quality=30), "photo")
+    np.testing.assert_array_equal(photo.pixels, pixels)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_bytes_tell_their_format(pixels: NDArray[np.uint8], form: str) -> None:
+    needs(form)
+    assert decode(encode(Photo(pixels), form), "photo").format == form
+
+
+def test_heic_without_its_package(
+    pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("heic")
+    data = encode(Photo(pixels), "heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PhotoError, match=r'a\.heic: .*pip install "unmorph\[heic\]"'):
+        decode(data, "a.heic")
+    with pytest.raises(PhotoError, match=r"pip install"):
+        encode(Photo(pixels), "heic")
+
+
+def test_upright_heic(tmp_path: Path, portrait: NDArray[np.uint8]) -> None:
+    needs("heic")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    lying = np.ascontiguousarray(portrait[:64, :128].swapaxes(0, 1)[::-1])
+    module._learn_heic()
+    Image.fromarray(lying).save(tmp_path / "phone.heic", exif=exif.tobytes(), quality=95)
+    seen = read(tmp_path / "phone.heic").pixels
+    assert seen.shape == (64, 128, 3)
+    assert np.square(seen.astype(int) - portrait[:64, :128]).mean() < 30
+
+
+def png16(pixels: NDArray[np.uint16]) -> bytes:
+    """Return a PNG with 16 bits a colour, which Pillow cannot write (PNG 3rd ed., section 11)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_16_bits_become_8(pixels: NDArray[np.uint8]) -> None:
+    photo = decode(png16(pixels.astype(np.uint16) * 256 + 77), "deep.png")
+    np.testing.assert_array_equal(photo.pixels, pixels)
+    assert photo.losses == ("8 of 16 bits",)
+    assert decode(encode(photo, "png"), "flat.png").losses == ()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_first_frame(tmp_path: Path, pixels: NDArray[np.uint8], suffix: str) -> None:
+    frames = [Image.fromarray(np.full_like(pixels, level)) for level in (50, 90, 200)]
+    path = tmp_path / f"film{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    photo = read(path)
+    assert np.abs(photo.pixels.astype(int) - 50).max() <= 2
+    assert photo.losses == ("only the first of 3 frames",)
+    assert photo.format == {".gif": "png", ".tif": "tiff"}.get(suffix, suffix[1:])
+
+
+def test_inks_through_their_profile(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    # An RGB profile does not fit inks; nonsense is no profile: both are passed over.
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    inks = Image.fromarray(pixels).convert("CMYK")
+    for unusable in (profile, b"nonsense"):
+        inks.save(tmp_path / "print.tif", icc_profile=unusable)
+        np.testing.assert_array_equal(read(tmp_path / "print.tif").pixels, inks.convert("RGB"))
+
+
+def test_other_programs_formats_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "drawing.eps")
+    with pytest.raises(PhotoError, match="not an image"):
+        read(tmp_path / "drawing.eps")
+
+
+def test_leaves_other_warnings_alone(pixels: NDArray[np.uint8]) -> None:
+    decode(encode(Photo(pixels), "png"), "photo")
+    with pytest.warns(UserWarning, match="still here"):
+        warnings.warn("still here", stacklevel=1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -60,31 +175,36 @@ def test_turns_photos_upright(tmp_path: Path, pixels: NDArray[np.uint8], orienta
         8: pixels.swapaxes(0, 1)[::-1],
     }[orientation]
     np.testing.assert_array_equal(photo.pixels, seen)
-    write(photo, tmp_path / "out.png", keep_exif=True)
+    write(photo, tmp_path / "out.png", keep_metadata=True)
     np.testing.assert_array_equal(read(tmp_path / "out.png").pixels, seen)
 
 
 @pytest.mark.parametrize(
-    ("keep_exif", "keep_location"), [(False, False), (True, False), (True, True)]
+    ("keep_metadata", "keep_location"), [(False, False), (True, False), (True, True)]
 )
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_exif_only_as_asked(
+def test_metadata_only_as_asked(
     tmp_path: Path,
     pixels: NDArray[np.uint8],
     notes: Image.Exif,
     suffix: str,
-    keep_exif: bool,
+    keep_metadata: bool,
     keep_location: bool,
 ) -> None:
     Image.fromarray(pixels).save(tmp_path / "camera.jpg", exif=notes)
     target = tmp_path / f"out{suffix}"
-    write(read(tmp_path / "camera.jpg"), target, keep_exif=keep_exif, keep_location=keep_location)
+    write(
+        read(tmp_path / "camera.jpg"),
+        target,
+        keep_metadata=keep_metadata,
+        keep_location=keep_location,
+    )
     with Image.open(target) as image:
         exif = image.getexif()
-        assert exif.get(ExifTags.Base.Artist) == ("Jane Doe" if keep_exif else None)
+        assert exif.get(ExifTags.Base.Artist) == ("Jane Doe" if keep_metadata else None)
         assert exif.get(ExifTags.Base.Orientation, 1) == 1
         settings = exif.get_ifd(ExifTags.IFD.Exif)
-        assert settings.get(ExifTags.Base.ISOSpeedRatings) == (200 if keep_exif else None)
+        assert settings.get(ExifTags.Base.ISOSpeedRatings) == (200 if keep_metadata else None)
         assert ExifTags.Base.MakerNote not in settings
         place = exif.get_ifd(ExifTags.IFD.GPSInfo)
         assert place.get(ExifTags.GPS.GPSLatitudeRef) == ("N" if keep_location else None)
@@ -93,7 +213,7 @@ def test_exif_only_as_asked(
 def test_damaged_exif_does_not_matter(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     Image.fromarray(pixels).save(tmp_path / "odd.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fjunk")
     photo = read(tmp_path / "odd.jpg")
-    write(photo, tmp_path / "out.png", keep_exif=True)
+    write(photo, tmp_path / "out.png", keep_metadata=True)
     assert photo.pixels.shape == pixels.shape
 
 
@@ -194,6 +314,8 @@ def test_unknown_format(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(PhotoError, match=r"choose .*\.png") as caught:
         write(Photo(pixels), tmp_path / "out.xyz")
     assert all(suffix in str(caught.value) for suffix in WRITABLE)
+    with pytest.raises(ConfigError, match=r"choose png"):
+        encode(Photo(pixels), "xyz")
 
 
 def test_folder_that_is_not_there(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -2,40 +2,83 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import uuid
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from unmorph.errors import PhotoError
+from unmorph.errors import ConfigError, PhotoError
 
 PathLike = str | os.PathLike[str]
 
 #: The largest photo that is read, in megapixels: beyond it lie decompression bombs.
 MAX_MEGAPIXELS = 100.0
 
-#: How each kind of file is written: at full quality, and PNG fast rather than small.
-_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {"compress_level": 1}),
-    ".webp": ("WEBP", {"lossless": True, "method": 1}),
-    ".tif": ("TIFF", {}),  # not compressed: Pillow then cannot write EXIF folders
-    ".tiff": ("TIFF", {}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+
+@dataclass(frozen=True)
+class _Format:
+    """How one kind of file is written."""
+
+    #: Pillow's name of it.
+    name: str
+    #: The first is given to new files.
+    suffixes: tuple[str, ...]
+    #: What keeps every pixel, or as much as the format can.
+    best: dict[str, Any]
+    #: What makes room for a quality; None where the format has none.
+    lossy: dict[str, Any] | None = None
+
+
+#: The formats that `write` can make, by the name that a person types.
+_FORMATS = {
+    # PNG fast rather than small. TIFF not compressed: Pillow then cannot write EXIF folders.
+    "png": _Format("PNG", (".png",), {"compress_level": 1}),
+    "jpeg": _Format("JPEG", (".jpg", ".jpeg", ".jpe"), {"quality": 95}, {"subsampling": 0}),
+    "webp": _Format("WEBP", (".webp",), {"lossless": True, "method": 1}, {"method": 4}),
+    "tiff": _Format("TIFF", (".tif", ".tiff"), {}),
+    "avif": _Format("AVIF", (".avif",), {"quality": 95}, {"subsampling": "4:4:4", "speed": 8}),
+    "heic": _Format("HEIF", (".heic", ".heif"), {"quality": 95}, {"chroma": 444}),
 }
 
-#: Suffixes of the files that `write` can make.
-WRITABLE = tuple(_FORMATS)
+#: The names of the formats that `write` can make.
+FORMATS = tuple(_FORMATS)
+
+#: Suffixes of the files that `write` can make, each with its format's name.
+WRITABLE = {suffix: name for name, form in _FORMATS.items() for suffix in form.suffixes}
+
+#: Suffixes of the files that are taken for photos in a folder.
+READABLE = frozenset((*WRITABLE, ".bmp", ".gif", ".hif"))
+
+#: The kinds of file that are read. Pillow has decoders for many more that no camera writes, and
+#: hands one of them (EPS) to another program.
+_READ = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+
+#: What follows ``ftyp`` in files that only pillow-heif reads.
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 #: What Pillow's decoders raise for damaged data.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error)
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,10 +129,14 @@ class Photo:
     icc_profile: bytes | None = None
     #: The camera's notes, without thumbnail, maker's note and orientation.
     exif: Image.Exif | None = None
+    #: The name in `FORMATS` that suits it: its own, or ``png``.
+    format: str = "png"
+    #: What was left behind on reading, in words.
+    losses: tuple[str, ...] = ()
 
 
 def read(path: PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
-    """Read a photo in any format that Pillow opens.
+    """Read a photo: AVIF, BMP, GIF, HEIC (with pillow-heif), JPEG, PNG, PPM, TIFF or WebP.
 
     EXIF orientation is applied, 16-bit and CMYK become 8-bit RGB, and of an animation the first
     frame is taken.
@@ -97,83 +144,208 @@ def read(path: PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
     Raises:
         PhotoError: the file is absent, no image, damaged, or larger than ``max_megapixels``.
     """
-    with warnings.catch_warnings():
-        # Our own limit decides; and what Pillow warns of in odd metadata is dropped anyway.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                megapixels = image.width * image.height / 1e6
-                if megapixels > max_megapixels:
-                    raise PhotoError(
-                        f"{path}: {megapixels:.0f} megapixels are more than the limit of "
-                        f"{max_megapixels:g}; shrink the photo first"
-                    )
-                return _decoded(image)
-        except FileNotFoundError as error:
-            raise PhotoError(f"{path}: no such file") from error
-        except IsADirectoryError as error:
-            raise PhotoError(f"{path}: a folder, not a photo") from error
-        except UnidentifiedImageError as error:
-            raise PhotoError(f"{path}: not an image that can be read") from error
-        except Image.DecompressionBombError as error:
-            raise PhotoError(f"{path}: far too many pixels; shrink the photo first") from error
-        except _DAMAGED as error:
-            raise PhotoError(f"{path}: damaged or unreadable: {error}") from error
+    try:
+        with open(path, "rb") as file:
+            return _read(file, os.fspath(path), max_megapixels)
+    except FileNotFoundError as error:
+        raise PhotoError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise PhotoError(f"{path}: a folder, not a photo") from error
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be read: {error}") from error
 
 
-def write(
-    photo: Photo, path: PathLike, *, keep_exif: bool = False, keep_location: bool = False
-) -> None:
-    """Write a photo whole or not at all; a file that is there is replaced.
+def decode(data: bytes, name: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
+    """Read a photo from the bytes of its file, as `read` does; messages call it ``name``."""
+    return _read(io.BytesIO(data), name, max_megapixels)
 
-    The suffix names the format. All keep every pixel but JPEG, which is saved at quality 95 with
-    full colour resolution and without opacity.
+
+def encode(
+    photo: Photo,
+    format: str,  # noqa: A002 - what everyone calls it
+    *,
+    quality: int | None = None,
+    keep_metadata: bool = False,
+    keep_location: bool = False,
+) -> bytes:
+    """Return the bytes of a photo's file.
+
+    PNG, TIFF and WebP keep every pixel; JPEG, AVIF and HEIC are saved at quality 95 with full
+    colour resolution, JPEG without opacity.
 
     Args:
         photo: what to write.
-        path: where to, with one of the suffixes in `WRITABLE`.
-        keep_exif: also write the camera's notes, without the place.
-        keep_location: with ``keep_exif``, write the place (GPS) too.
+        format: a name in `FORMATS`.
+        quality: 1 to 100, for JPEG, AVIF, HEIC and WebP (which then loses pixels too); the others
+            have none and keep every pixel.
+        keep_metadata: also write the camera's notes, without the place.
+        keep_location: with ``keep_metadata``, write the place (GPS) too.
+
+    Raises:
+        ConfigError: the format is unknown.
+        PhotoError: the format cannot hold the photo, or needs a package that is absent.
+    """
+    if format not in _FORMATS:
+        raise ConfigError(f"unknown format {format!r}; choose {', '.join(FORMATS)}")
+    form = _FORMATS[format]
+    if form.name == "HEIF" and not _learn_heic():
+        raise PhotoError(_NEEDS_HEIC)
+    options = {**(form.lossy or {}), **form.best}
+    if quality is not None and form.lossy is not None:
+        options = {**form.lossy, "quality": quality}
+    if photo.icc_profile:
+        options["icc_profile"] = photo.icc_profile
+    if keep_metadata and photo.exif is not None:
+        options["exif"] = _chosen(photo.exif, keep_location)
+    file = io.BytesIO()
+    try:
+        _encodable(photo, form.name).save(file, form.name, **options)
+    except (KeyError, OSError, ValueError, RuntimeError) as error:
+        raise PhotoError(f"cannot be written as {format}: {error}") from error
+    return file.getvalue()
+
+
+def write(
+    photo: Photo,
+    path: PathLike,
+    *,
+    quality: int | None = None,
+    keep_metadata: bool = False,
+    keep_location: bool = False,
+) -> None:
+    """Write a photo whole or not at all; a file that is there is replaced.
+
+    The suffix names the format; the rest is as for `encode`.
 
     Raises:
         PhotoError: the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in WRITABLE:
         raise PhotoError(f"{path}: cannot write this format; choose {', '.join(WRITABLE)}")
-    kind, options = _FORMATS[path.suffix.lower()]
-    options = dict(options)
-    if photo.icc_profile:
-        options["icc_profile"] = photo.icc_profile
-    if keep_exif and photo.exif is not None:
-        options["exif"] = _chosen(photo.exif, keep_location)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        data = encode(
+            photo,
+            WRITABLE[path.suffix.lower()],
+            quality=quality,
+            keep_metadata=keep_metadata,
+            keep_location=keep_location,
+        )
+    except PhotoError as error:
+        raise PhotoError(f"{path}: {error}") from error
+    write_bytes(data, path)
+
+
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file whole or not at all; a file that is there is replaced.
+
+    Raises:
+        PhotoError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         with partial.open("xb") as file:
-            _encodable(photo, kind).save(file, kind, **options)
+            file.write(data)
         os.replace(partial, path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise PhotoError(f"{path}: cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
+#: How the hidden files end that `write_bytes` makes for a moment.
+PARTIAL = ".partial"
+
+_NEEDS_HEIC = 'HEIC needs pillow-heif: pip install "unmorph[heic]"'
+
+
+def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
+    start = file.read(12)
+    file.seek(0)
+    is_heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
+    if is_heic and not _learn_heic():
+        raise PhotoError(f"{name}: {_NEEDS_HEIC}")
+    # Our own limit decides, and what Pillow warns of in odd metadata is dropped anyway. (Not in a
+    # `catch_warnings`: threads would restore each other's filters.)
+    warnings.filterwarnings("ignore", module="PIL")
+    Image.init()
+    try:
+        with Image.open(file, formats=[kind for kind in _READ if kind in Image.OPEN]) as image:
+            megapixels = image.width * image.height / 1e6
+            if megapixels > max_megapixels:
+                raise PhotoError(
+                    f"{name}: {megapixels:.0f} megapixels are more than the limit of "
+                    f"{max_megapixels:g}; shrink the photo first, or raise the limit"
+                )
+            return _decoded(image)
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{name}: not an image that can be read") from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{name}: far too many pixels; shrink the photo first") from error
+    except _DAMAGED as error:
+        raise PhotoError(f"{name}: damaged or unreadable: {error}") from error
+
+
+def _learn_heic() -> bool:
+    """Teach Pillow to read and write HEIC; return False where pillow-heif is not installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
 def _decoded(image: Image.Image) -> Photo:
+    losses = _losses(image)  # before anything decodes it, which forgets its depth
     exif = _exif(image)
     orientation = exif.get(ExifTags.Base.Orientation) if exif else None
     grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
     # Of these, the pixels become another kind of colour than the profile speaks of.
     converted = image.mode in ("CMYK", "LAB", "HSV", "YCbCr")
-    profile = None if converted else image.info.get("icc_profile")
+    profile = image.info.get("icc_profile")
     has_alpha = image.has_transparency_data
+    form = _own_format(image)
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    elif image.mode == "CMYK":
+        image = _light(image, profile)
     upright = image.convert("RGBA" if has_alpha else "RGB")
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
     alpha = np.array(upright.getchannel("A")) if has_alpha else None
     pixels = np.array(upright.convert("RGB") if has_alpha else upright)
-    return Photo(pixels, alpha, grey, profile, _shareable(exif) if exif else None)
+    notes = _shareable(exif) if exif else None
+    return Photo(pixels, alpha, grey, None if converted else profile, notes, form, losses)
+
+
+def _own_format(image: Image.Image) -> str:
+    kind = "JPEG" if image.format == "MPO" else image.format
+    return next((name for name, form in _FORMATS.items() if form.name == kind), "png")
+
+
+def _losses(image: Image.Image) -> tuple[str, ...]:
+    losses = []
+    # An MPO's other pictures are previews and depth maps, not frames.
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+        losses.append(f"only the first of {frames} frames")
+    if ";16" in image.mode or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+        losses.append("8 of 16 bits")
+    return tuple(losses)
+
+
+def _light(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return an image of inks as sRGB, through its colour profile where that is usable."""
+    if profile:
+        try:
+            inks = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            screen = ImageCms.createProfile("sRGB")
+            seen = ImageCms.profileToProfile(image, inks, screen, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            return image.convert("RGB")
+        if seen is not None:
+            return seen
+    return image.convert("RGB")
 
 
 def _exif(image: Image.Image) -> Image.Exif | None:

@@ -157,7 +157,7 @@ def test_upright_with_its_notes(folder: Path, protect: Run) -> None:
     photo = folder / "phone.jpg"
     with Image.open(PORTRAIT) as image:  # lying on its side, as phones store it
         image.crop((0, 0, 512, 400)).transpose(Image.Transpose.ROTATE_90).save(photo, exif=exif)
-    assert protect(photo, "--keep-exif").exit_code == 0
+    assert protect(photo, "--keep-metadata").exit_code == 0
     with Image.open(folder / "phone-protected.png") as image:
         assert image.size == (512, 400)
         assert image.getexif()[ExifTags.Base.Artist] == "Jane Doe"

@@ -42,11 +42,13 @@ def command(
         help="A folder for the results; for one photo also a file, whose suffix names the format "
         "(PNG, WebP, TIFF, JPEG). By default PORTRAIT-protected.png beside each photo.",
     ),
-    keep_exif: bool = typer.Option(
-        False, "--keep-exif", help="Keep the camera's notes, without the place."
+    keep_metadata: bool = typer.Option(
+        False,
+        "--keep-metadata/--strip-metadata",
+        help="Keep the camera's notes, without the place.",
     ),
     keep_location: bool = typer.Option(
-        False, "--keep-location", help="Keep the place (GPS) too; needs --keep-exif."
+        False, "--keep-location", help="Keep the place (GPS) too; needs --keep-metadata."
     ),
     weights: Path | None = typer.Option(
         None, "--weights", help="Another defense, as `unmorph export` writes it."
@@ -61,8 +63,8 @@ def command(
     Exits with 0 when every photo was protected, 1 when one failed, 2 after wrong usage, and 4
     when one showed no face (nothing is written for it).
     """
-    if keep_location and not keep_exif:
-        raise typer.BadParameter("--keep-location needs --keep-exif")
+    if keep_location and not keep_metadata:
+        raise typer.BadParameter("--keep-location needs --keep-metadata")
     jobs = _plan(photos, out)
     from unmorph.protector import Protector
 
@@ -73,7 +75,7 @@ def command(
         try:
             if target.resolve() in originals:
                 raise PhotoError(f"{source}: {target} is an original; choose another --out")
-            line = _protect(protector, source, target, keep_exif, keep_location)
+            line = _protect(protector, source, target, keep_metadata, keep_location)
         except PhotoError as error:
             failed = True
             typer.echo(f"unmorph: {error}", err=True)
@@ -85,7 +87,7 @@ def command(
 
 
 def _protect(
-    protector: Protector, source: Path, target: Path, keep_exif: bool, keep_location: bool
+    protector: Protector, source: Path, target: Path, keep_metadata: bool, keep_location: bool
 ) -> str | None:
     """Protect one photo and return what to say of it, or None where it shows no face."""
     import dataclasses
@@ -104,7 +106,7 @@ def _protect(
     write(
         dataclasses.replace(photo, pixels=result.pixels),
         target,
-        keep_exif=keep_exif,
+        keep_metadata=keep_metadata,
         keep_location=keep_location,
     )
     faces = f"{len(result.faces)} face{'s' if len(result.faces) > 1 else ''}"
