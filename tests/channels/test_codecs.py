@@ -92,7 +92,7 @@ def test_messenger_and_screenshot_shrink_large_photos() -> None:
 def test_jitter_stays_within_its_limits() -> None:
     corners = np.array([[-1, -1, 1], [1, -1, 1], [-1, 1, 1], [1, 1, 1]]).T
     for seed in range(50):
-        matrix = codecs.jitter_matrix(1, np.random.default_rng(seed))
+        matrix = codecs.draw_jitter(1, np.random.default_rng(seed)).matrix
         assert np.abs(matrix[:, 2]).max() <= 2 * codecs.SHIFT
         scale = np.sqrt(np.linalg.det(matrix[:, :2]))
         assert abs(scale - 1) <= codecs.SCALE
@@ -103,8 +103,8 @@ def test_jitter_stays_within_its_limits() -> None:
 def test_jitter_looks_where_its_matrix_says(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[20:28, 40:48] = 255
-    right = np.array([[1, 0, 2 * 8 / 64], [0, 1, 0.0]])
-    monkeypatch.setattr(codecs, "jitter_matrix", lambda value, random: right)
+    right = codecs.Jitter(np.array([[1, 0, 2 * 8 / 64], [0, 1, 0.0]]), bicubic=False)
+    monkeypatch.setattr(codecs, "draw_jitter", lambda value, random: right)
     moved = channels.load("jitter")(picture)
     np.testing.assert_array_equal(moved[:, :56], picture[:, 8:])
 

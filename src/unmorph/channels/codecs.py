@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, features
 
 from unmorph.errors import ConfigError
+from unmorph.registry import Registry
 
 Pixels = NDArray[np.uint8]
 Step = Callable[[Image.Image, float, np.random.Generator], Image.Image]
@@ -60,6 +61,9 @@ MESSENGER_SIDE, MESSENGER_QUALITY = 1600, 75
 #: A screenshot shows a photo on a screen of this width and height, small ones enlarged as usual.
 SCREEN, SCREEN_SCALE = (1920, 1080), 1.25
 
+#: The reach of the bilateral filter in pixels, and the standard deviation of its weights.
+BILATERAL_REACH, BILATERAL_SIGMA = 3, 1.5
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -79,7 +83,7 @@ class Kind:
     signed: bool
 
 
-_KINDS: dict[str, Kind] = {}
+_KINDS: Registry[Kind] = Registry("channel")
 
 
 def _register(
@@ -88,7 +92,8 @@ def _register(
     """Register a kind; without limits it takes no number."""
 
     def add(step: Step) -> Step:
-        _KINDS[name] = Kind(step, low, high, 0 if low == high else default, signed)
+        kind = Kind(step, low, high, 0 if low == high else default, signed)
+        _KINDS.register(name)(kind)
         return step
 
     return add
@@ -96,7 +101,7 @@ def _register(
 
 def names() -> tuple[str, ...]:
     """Return the kinds of channel, sorted; most take a number: ``jpeg-75``."""
-    return tuple(sorted(_KINDS))
+    return _KINDS.names()
 
 
 def parse(name: str) -> tuple[tuple[str, float], ...]:
@@ -265,39 +270,49 @@ def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Im
 
     The number multiplies how far; beyond the border the picture is mirrored.
     """
-    width, height = image.size
-    border = max(width, height) // 2
+    border = max(image.size) // 2
     wide = np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), "symmetric")
-    matrix = jitter_matrix(value, random)
+    return look(Image.fromarray(wide), border, draw_jitter(value, random))
+
+
+def look(wide: Image.Image, border: int, jitter: Jitter) -> Image.Image:
+    """Return what a jittered crop sees of a picture that has a border of so many pixels."""
+    width, height = wide.width - 2 * border, wide.height - 2 * border
     # From pixels of the crop to -1..1, through the jitter, to pixels of the widened image.
     to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
     to_wide = np.array([[width / 2, 0, width / 2 + border], [0, height / 2, height / 2 + border]])
-    affine = to_wide @ np.vstack([matrix, (0, 0, 1)]) @ to_unit
-    return Image.fromarray(wide).transform(
-        image.size, Image.Transform.AFFINE, affine.ravel().tolist(), Image.Resampling.BICUBIC
-    )
+    affine = to_wide @ np.vstack([jitter.matrix, (0, 0, 1)]) @ to_unit
+    how = Image.Resampling.BICUBIC if jitter.bicubic else Image.Resampling.BILINEAR
+    return wide.transform((width, height), Image.Transform.AFFINE, affine.ravel().tolist(), how)
 
 
-def jitter_matrix(value: float, random: np.random.Generator) -> NDArray[np.float64]:
-    """Return where a jittered crop looks, (2, 3): from its own coordinates to the face's.
+@dataclass(frozen=True, eq=False)
+class Jitter:
+    """How an attacker's crop differs from the paper's.
 
-    Both run from -1 to 1 over the square; ``value`` multiplies `SHIFT`, `SCALE` and `ROTATION`.
+    Attributes:
+        matrix: (2, 3): where a point of the crop lies in the face, both from -1 to 1.
+        bicubic: whether its pixels are interpolated so; else linearly.
     """
+
+    matrix: NDArray[np.float64]
+    bicubic: bool
+
+
+def draw_jitter(value: float, random: np.random.Generator) -> Jitter:
+    """Draw a jitter; ``value`` multiplies `SHIFT`, `SCALE` and `ROTATION`."""
     shift = 2 * SHIFT * value * random.uniform(-1, 1, 2)
     scale = 1 + SCALE * value * random.uniform(-1, 1)
     angle = np.radians(ROTATION * value * random.uniform(-1, 1))
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-    return np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
+    matrix = np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
+    return Jitter(matrix, bool(random.integers(2)))
 
 
 @_register("median", 3, 9, default=3)
 def _median(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Take the median over a square of so many pixels (odd), each colour by itself."""
     return image.filter(ImageFilter.MedianFilter(round(value) | 1))
-
-
-#: The reach of the bilateral filter in pixels, and the standard deviation of its weights.
-BILATERAL_REACH, BILATERAL_SIGMA = 3, 1.5
 
 
 @_register("bilateral", 1, 255, default=25)
