@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,17 @@ from unmorph.runtime import SHIPPED, Floats, OnnxDefense
 
 #: The defense that is part of this package.
 SHIPPED_DEFENSE = SHIPPED / "defense-subtle.onnx"
+
+
+class FaceDefense(Protocol):
+    """What a protector needs of a defense; `unmorph.runtime.OnnxDefense` is one."""
+
+    @property
+    def epsilon(self) -> float:
+        """The most that a pixel may change, on the scale [-1, 1]."""
+
+    def protect(self, faces: Floats, /) -> Floats:
+        """Return faces (N, 3, 128, 128) protected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +54,7 @@ class Protector:
         detector: what finds the faces in a photo.
     """
 
-    def __init__(self, defense: OnnxDefense, detector: FaceDetector) -> None:
+    def __init__(self, defense: FaceDefense, detector: FaceDetector) -> None:
         self.defense = defense
         self.detector = detector
 

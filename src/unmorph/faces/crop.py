@@ -73,7 +73,20 @@ def crop_square(photo: NDArray[np.uint8], square: Square) -> Floats:
 
     Shrinks without aliasing, as whoever edits the face will; where the square leaves the photo,
     the photo's border is repeated.
+
+    Raises:
+        ValueError: the square lies outside the photo.
     """
+    return to_face(cut_square(photo, square, SIZE))
+
+
+def cut_square(
+    photo: NDArray[np.uint8],
+    square: Square,
+    side: int,
+    how: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """Return a photo's square as a picture with sides of so many pixels; see `crop_square`."""
     if not square.overlaps(photo):
         raise ValueError(f"{square} lies outside a photo of {photo.shape[1]} x {photo.shape[0]}")
     left, top, right, bottom = square.within(photo)
@@ -85,8 +98,12 @@ def crop_square(photo: NDArray[np.uint8], square: Square) -> Floats:
     )
     if any(map(any, beyond)):
         inside = np.pad(inside, beyond, mode="edge")
-    small = Image.fromarray(inside).resize((SIZE, SIZE), Image.Resampling.BILINEAR, reducing_gap=3)
-    face: Floats = np.asarray(small, np.float32).transpose(2, 0, 1) / _LEVELS - 1
+    return Image.fromarray(inside).resize((side, side), how, reducing_gap=3)
+
+
+def to_face(picture: Image.Image) -> Floats:
+    """Return an RGB picture as one face (3, height, width) in [-1, 1]."""
+    face: Floats = np.asarray(picture, np.float32).transpose(2, 0, 1) / _LEVELS - 1
     return face
 
 
