@@ -132,6 +132,7 @@ class TestPaste:
         perturbation = smooth_perturbation()
         pasted = paste_perturbations(photo, [square], perturbation[None], EPSILON)
         back = crop_square(pasted, square) - crop_square(photo, square)
+        back, perturbation = back[:, 6:-6, 6:-6], perturbation[:, 6:-6, 6:-6]  # it fades outside
         assert np.corrcoef(back.ravel(), perturbation.ravel())[0, 1] > 0.98
         assert np.abs(back - perturbation).mean() < 0.15 * EPSILON
 
@@ -140,16 +141,31 @@ class TestPaste:
         perturbation = smooth_perturbation()
         pasted = paste_perturbations(photo, [Square(0, -64, 128)], perturbation[None], EPSILON)
         expected = np.rint(perturbation[:, 64:].transpose(1, 2, 0) * 127.5).clip(-LIMIT, LIMIT)
-        np.testing.assert_allclose(pasted.astype(int) - 100, expected, atol=1)
+        change = pasted.astype(int) - 100
+        np.testing.assert_allclose(change[:-6, 6:-6], expected[:-6, 6:-6], atol=1)
 
     def test_overlapping_squares_add_up_within_the_bound(self) -> None:
         photo = np.full((128, 200, 3), 100, np.uint8)
         up = np.full((2, 3, 128, 128), 0.04, np.float32)  # 5.1 levels each
         pasted = paste_perturbations(photo, [Square(0, 0, 128), Square(72, 0, 128)], up, EPSILON)
         change = pasted.astype(int) - 100
-        assert (change[:, :72] == 5).all()
-        assert (change[:, 72:128] == LIMIT).all()
-        assert (change[:, 128:] == 5).all()
+        assert (change[6:-6, 6:72] == 5).all()
+        assert (change[6:-6, 79:121] == LIMIT).all()
+        assert (change[6:-6, 128:-6] == 5).all()
+
+    @pytest.mark.parametrize("size", [64, 128, 1000])
+    def test_fades_out_without_an_edge(self, size: int) -> None:
+        photo = np.full((size + 20, size + 20, 3), 100, np.uint8)
+        flat = np.full((1, 3, 128, 128), EPSILON, np.float32)
+        pasted = paste_perturbations(photo, [Square(10, 10, size)], flat, EPSILON)
+        change = pasted.astype(int) - 100
+        rim = np.s_[10 : 10 + size, 10 : 10 + size]
+        assert (change[rim][[0, -1]] <= 1).all()
+        assert (change[rim][:, [0, -1]] <= 1).all()
+        inner = round(0.05 * size)
+        assert (change[rim][inner:-inner, inner:-inner] == LIMIT).all()
+        if size == 1000:  # room enough to go one level at a time
+            assert np.abs(np.diff(change, axis=0)).max() == 1
 
     def test_keeps_to_the_range_of_a_byte(self) -> None:
         photo = np.array([0, 255], np.uint8).repeat(128 * 64 * 3).reshape(128, 128, 3)

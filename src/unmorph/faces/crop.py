@@ -23,6 +23,10 @@ SPAN = 0.3199
 #: How far the square's centre lies above the middle between eyes and mouth.
 RISE = 0.1323
 
+#: The share of a square, at each side, over which a perturbation fades to nothing: without, the
+#: square's edge is a faint line in smooth backgrounds.
+FADE = 0.04
+
 #: Levels of a photo's byte for one unit of a face batch, which runs from -1 to 1.
 _LEVELS = 127.5
 
@@ -116,8 +120,9 @@ def paste_perturbations(
     """Return a photo with each face's perturbation added at the photo's own resolution.
 
     The perturbations (N, 3, 128, 128), on the scale [-1, 1], are resized, never the faces. They
-    add up where squares overlap; in the end no byte has moved by more than ``epsilon`` (6.375
-    levels for the paper's 0.05), and none outside the squares at all.
+    fade out towards their squares' borders and add up where squares overlap; in the end no byte
+    has moved by more than ``epsilon`` (6.375 levels for the paper's 0.05), and none outside the
+    squares at all.
     """
     protected: NDArray[np.uint8] = photo.copy()
     limit = epsilon * _LEVELS
@@ -135,11 +140,22 @@ def paste_perturbations(
         for channel, plane in enumerate(perturbation):
             before = photo[region][..., channel].astype(np.float32)
             delta = protected[region][..., channel] - before
-            delta += _resized(plane * _LEVELS, (right - left, bottom - top), box)
+            delta += _resized(plane * _FADING * _LEVELS, (right - left, bottom - top), box)
             # Whole levels within the limit, so that rounding cannot step over it.
             before += np.clip(np.rint(delta), -np.floor(limit), np.floor(limit))
             protected[region][..., channel] = np.clip(before, 0, 255)
     return protected
+
+
+def _fading() -> Floats:
+    """Return the weight of each pixel of a perturbation: 1, but for a raised cosine at the rim."""
+    distance = (np.arange(SIZE) + 0.5) / SIZE
+    near = np.minimum(1, np.minimum(distance, distance[::-1]) / FADE)
+    weight = (1 - np.cos(np.pi * near)) / 2
+    return np.outer(weight, weight).astype(np.float32)
+
+
+_FADING = _fading()
 
 
 def _resized(
