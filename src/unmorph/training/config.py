@@ -40,6 +40,8 @@ class DeepfakeStage:
             domains), of the L1 cycle reconstruction and of the L1 reconstruction under own labels.
         penalty: weight of the gradient penalty (``wgan-gp``) or of R1 (``hinge``).
         penalty_every: discriminator updates from one R1 penalty to the next.
+        patches: side of the discriminator's map of patches: its depth is
+            log2(image_size / patches), the publisher's 6 at 128 with 2.
         single_edits: share of targets that are one edit of the face's own labels; the others are
             the labels of another face of the batch, as the publisher samples them.
         ema: decay of the moving average of the generator's weights.
@@ -60,6 +62,7 @@ class DeepfakeStage:
     identity: float = 0.0
     penalty: float = 10.0
     penalty_every: int = 1
+    patches: int = 2
     single_edits: float = 0.0
     ema: float = 0.999
 
@@ -67,6 +70,8 @@ class DeepfakeStage:
         _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "image_size", "steps", "batch_size", "critic_steps", "penalty_every")
+        if self.patches not in (2**k for k in range(1, 8)) or self.image_size % self.patches:
+            raise ConfigError(f"patches = {self.patches}: must be a power of two from 2")
 
 
 @dataclass(frozen=True)
