@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmorph.channels import codecs
+from unmorph.channels.batches import send
 from unmorph.registry import Registry
 
 Randoms = Sequence[np.random.Generator]
@@ -142,11 +143,8 @@ def _real(kind: str) -> Step:
     """Make a step of a codec that only Pillow has."""
 
     def step(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
-        channel = codecs.load(f"{kind}-{value:g}")
-        photos = ((faces.detach().cpu() + 1) * _LEVELS).round().to(torch.uint8)
-        arrived = np.stack([channel(photo) for photo in photos.permute(0, 2, 3, 1).numpy()])
-        coded = torch.from_numpy(arrived).permute(0, 3, 1, 2).to(faces) / _LEVELS - 1
-        return straight_through(coded, faces)
+        arrived = send(codecs.load(f"{kind}-{value:g}"), faces, [0] * len(faces))
+        return straight_through(arrived, faces)
 
     return step
 
