@@ -1,7 +1,8 @@
 """The paper's training objective, equations 4 to 8, each term a function.
 
 The paper writes the terms as 2-norms; its tables show that its "L2" is the mean squared error on
-[-1,1], so every norm here is that. Each function returns one figure a face, (N,).
+[-1,1], so every norm here is that. The distances are one figure a face, (N,); equations 6 and 8
+combine figures of any one shape.
 """
 
 from __future__ import annotations

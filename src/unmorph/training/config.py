@@ -121,6 +121,8 @@ class DefenseConfig:
         betas: Adam's betas.
         lambda_mag, lambda_adv, lambda_feat: weights of equations 6 and 8; the paper gives none.
         feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
+        feature_faces: on how many faces of a batch L_feat is measured: its mean is then an
+            estimate, but VGG16 costs more than the deepfake.
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
         relative: whether L_adv of a face and edit is divided by how far the deepfake moves the
@@ -142,6 +144,7 @@ class DefenseConfig:
     lambda_adv: float = 1.0
     lambda_feat: float = 1e-5
     feature_layers: tuple[str, ...] = ("relu1_2", "relu2_2")
+    feature_faces: int = 16
     psnr: float | None = None
     relative: bool = False
     ema: float = 0.999
@@ -154,6 +157,7 @@ class DefenseConfig:
         _one_of("precision", self.precision, ("fp32", "bf16"))
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "width", "epsilon", "steps", "batch_size", "report_every")
+        _positive(self, "feature_faces")
 
 
 @dataclass(frozen=True)

@@ -168,26 +168,28 @@ class DefenseTrainer:
         protected = (faces + perturbation).clamp(-1, 1)
         with self._autocast():
             edited = self._edit(protected, targets).float()
-        pixel = pixel_loss(faces, protected)
-        feature = torch.zeros_like(pixel)
+        pixel = pixel_loss(faces, protected).mean()
+        feature = torch.zeros(())
         if self.features is not None and config.lambda_feat:
+            some = slice(config.feature_faces)
             with self._autocast():
-                feature = feature_loss(self.features, faces, protected).float()
+                feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         adversarial = adversarial_loss(protected, edited)
-        magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
         if config.relative:
             with torch.no_grad(), self._autocast():
                 movement = pixel_loss(faces, self._edit(faces, targets).float())
             adversarial = adversarial / (movement + _LEAST_MOVEMENT)
-        loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv).mean()
+        adversarial = adversarial.mean()
+        magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
+        loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         self.adam.step()
-        self._follow(pixel.mean().item())
+        self._follow(pixel.item())
         return {
-            "pix": pixel.mean().detach(),
-            "feat": feature.mean().detach(),
-            "adv": adversarial.mean().detach(),
+            "pix": pixel.detach(),
+            "feat": feature.detach(),
+            "adv": adversarial.detach(),
             "lambda_mag": self.lambda_mag,
         }
 

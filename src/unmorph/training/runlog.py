@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ class RunLog:
     """Collects the figures of a run and shows them.
 
     Args:
-        folder: takes TensorBoard's event files and the pictures.
+        folder: takes TensorBoard's event files, ``reports.jsonl`` and the pictures.
         console: where the bar and the lines go; standard error if not given.
     """
 
@@ -50,12 +51,17 @@ class RunLog:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write the means since the last report and the given figures, and print one line."""
+        """Write the means since the last report and the given figures, and print one line.
+
+        They also go into ``reports.jsonl``, a JSON object a report.
+        """
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         for name, value in {**means, **figures}.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
+        with (self.folder / "reports.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **means, **figures}) + "\n")
         shown = "  ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
         self.console.print(f"step {step}  {shown}", highlight=False, soft_wrap=True)
 
