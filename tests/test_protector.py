@@ -57,6 +57,28 @@ def test_several_faces(protector: Protector, portrait: NDArray[np.uint8]) -> Non
     np.testing.assert_allclose(change[:, :280].mean(), change[:, 280:].mean(), rtol=0.2)
 
 
+def test_only_the_largest(protector: Protector, portrait: NDArray[np.uint8]) -> None:
+    small = np.full((512, 256, 3), 128, np.uint8)
+    small[100:356] = portrait[::2, ::2]
+    crowd = np.concatenate([small, portrait], axis=1)
+    assert len(protector.protect_photo(crowd).faces) == 2
+    result = protector.protect_photo(crowd, largest=1)
+    assert len(result.faces) == len(result.squares) == 1
+    np.testing.assert_array_equal(result.pixels[:, :200], crowd[:, :200])
+    assert (result.pixels[:, 256:] != portrait).any()
+
+
+def test_box_by_hand(protector: Protector, portrait: NDArray[np.uint8]) -> None:
+    found = protector.protect_photo(portrait)
+    by_hand = protector.protect_photo(portrait, boxes=[found.faces[0].box])
+    assert by_hand.faces == ()
+    (one,), (other,) = found.squares, by_hand.squares
+    assert abs(one.size - other.size) < 0.1 * one.size
+    assert abs(one.left - other.left) < 0.1 * one.size
+    assert abs(one.top - other.top) < 0.1 * one.size
+    assert protector.protect_photo(portrait, boxes=[(900, 900, 999, 999)]).squares == ()
+
+
 def test_face_at_the_border(protector: Protector, portrait: NDArray[np.uint8]) -> None:
     cut = np.ascontiguousarray(portrait[40:, 175:])
     result = protector.protect_photo(cut)

@@ -236,6 +236,18 @@ def write(
     write_bytes(data, path)
 
 
+def suffix_for(suffix: str, format: str | None = None) -> str:  # noqa: A002
+    """Return the suffix of the result of a file with a suffix: the same where its format allows.
+
+    Args:
+        suffix: such as ``.JPG``.
+        format: a name in `FORMATS`; by default the suffix's own, or PNG where it cannot be written.
+    """
+    own = WRITABLE.get(suffix.lower())
+    wanted = format or own or "png"
+    return suffix if own == wanted else _FORMATS[wanted].suffixes[0]
+
+
 def write_bytes(data: bytes, path: Path) -> None:
     """Write a file whole or not at all; a file that is there is replaced.
 
@@ -254,7 +266,7 @@ def write_bytes(data: bytes, path: Path) -> None:
 
 
 #: How the hidden files end that `write_bytes` makes for a moment.
-PARTIAL = ".partial"
+PARTIAL = ".unmorph-partial"
 
 _NEEDS_HEIC = 'HEIC needs pillow-heif: pip install "unmorph[heic]"'
 

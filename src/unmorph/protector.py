@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -11,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from unmorph.faces.crop import Square, crop_square, frame, paste_perturbations
+from unmorph.faces.crop import Square, crop_square, frame, frame_box, paste_perturbations
 from unmorph.faces.detect import Face, FaceDetector
 from unmorph.runtime import SHIPPED, Floats, OnnxDefense
 
@@ -36,9 +37,9 @@ class ProtectedPhoto:
 
     #: (height, width, 3) uint8; equal to the photo where it shows no face.
     pixels: NDArray[np.uint8]
-    #: The faces that were found, the largest first.
+    #: The faces that were found and protected, the largest first; none where boxes were given.
     faces: tuple[Face, ...]
-    #: Where each of them was protected.
+    #: Where the photo was protected: around each of them, or of the given boxes.
     squares: tuple[Square, ...]
     #: Likeness to the photo in decibels, over the squares only; infinite where nothing changed.
     psnr: float
@@ -84,17 +85,36 @@ class Protector:
         """
         return self.protect_photo(photo).pixels
 
-    def protect_photo(self, photo: NDArray[np.uint8]) -> ProtectedPhoto:
-        """Return the protected photo together with its faces, likeness and time."""
+    def protect_photo(
+        self,
+        photo: NDArray[np.uint8],
+        *,
+        largest: int | None = None,
+        boxes: Sequence[tuple[float, float, float, float]] = (),
+    ) -> ProtectedPhoto:
+        """Return the protected photo together with its faces, likeness and time.
+
+        Args:
+            photo: (height, width, 3) uint8, RGB, upright.
+            largest: protect only so many of the largest faces; all by default.
+            boxes: left, top, right, bottom of faces, from forehead to chin, to be protected
+                instead of those that the detector finds.
+        """
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise ValueError(
                 "expected a photo as (height, width, 3) uint8, got "
                 f"{tuple(photo.shape)} {photo.dtype}"
             )
         start = time.perf_counter()
-        found = ((face, frame(face.landmarks)) for face in self.detector.detect(photo))
-        visible = [(face, square) for face, square in found if square.overlaps(photo)]
-        faces, squares = zip(*visible, strict=True) if visible else ((), ())
+        faces: tuple[Face, ...] = ()
+        if boxes:
+            squares = tuple(s for s in map(frame_box, boxes) if s.overlaps(photo))
+        else:
+            found = ((face, frame(face.landmarks)) for face in self.detector.detect(photo))
+            visible = [(face, square) for face, square in found if square.overlaps(photo)]
+            visible = visible[:largest]
+            faces = tuple(face for face, _ in visible)
+            squares = tuple(square for _, square in visible)
         protected = self._protected(photo, squares)
         psnr = _psnr(photo, protected, squares)
         return ProtectedPhoto(protected, faces, squares, psnr, time.perf_counter() - start)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from PIL import ExifTags, Image
 from typer.testing import CliRunner, Result
 
+from unmorph.batch import JOURNAL
 from unmorph.cli import app
-from unmorph.photo import read
+from unmorph.photo import decode, read
 from unmorph.protector import Protector
 from unmorph.samples import PORTRAIT
 
@@ -32,7 +34,7 @@ def protect(defense_file: Path) -> Run:
     """Return a function that runs ``unmorph protect`` with the tiny defense."""
 
     def run(*arguments: str | Path) -> Result:
-        options = ["protect", "--weights", str(defense_file), "--threads", "1"]
+        options = ["protect", "--weights", str(defense_file), "--workers", "1"]
         return CliRunner().invoke(app, options + [str(argument) for argument in arguments])
 
     return run
@@ -51,23 +53,84 @@ def landscape_at(path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Return the files below a folder, without the journal."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != JOURNAL)
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
-def test_writes_a_png_beside_the_photo(folder: Path, protect: Run, defense_file: Path) -> None:
-    photo = portrait_at(folder / "jane.jpg")
+def test_writes_beside_the_photo(folder: Path, protect: Run, defense_file: Path) -> None:
+    photo = portrait_at(folder / "jane.png")
     original = photo.read_bytes()
     result = protect(photo)
     assert result.exit_code == 0, result.output
     target = folder / "jane-protected.png"
     assert re.fullmatch(
-        rf"{re.escape(str(photo))}: 1 face, \d\d\.\d dB, \d+\.\d\d s -> {re.escape(str(target))}",
+        rf"{re.escape(str(photo))}: 1 face, \d\d\.\d dB, \d+\.\d\d s, \d\.\d times the size "
+        rf"-> {re.escape(str(target))}",
         result.output.strip().replace("\n", ""),
     )
-    assert names(folder) == ["jane-protected.png", "jane.jpg"]
+    assert names(folder) == ["jane-protected.png", "jane.png"]
     assert photo.read_bytes() == original
     expected = Protector.load(defense_file, threads=1).protect(read(photo).pixels)
     np.testing.assert_array_equal(read(target).pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("a.JPG", [], "a-protected.JPG"),
+        ("a.webp", [], "a-protected.webp"),
+        ("a.bmp", [], "a-protected.png"),
+        ("a.gif", [], "a-protected.png"),
+        ("a.jpeg", ["--format", "png"], "a-protected.png"),
+        ("a.png", ["--format", "jpeg"], "a-protected.jpg"),
+        ("a.jpeg", ["--format", "jpeg"], "a-protected.jpeg"),
+    ],
+)
+def test_keeps_the_container(
+    folder: Path, protect: Run, name: str, options: list[str], expected: str
+) -> None:
+    portrait_at(folder / name)
+    result = protect(folder / name, *options)
+    assert result.exit_code == 0, result.output
+    assert names(folder) == sorted([name, expected])
+    kind = {".jpg": "jpeg", ".jpeg": "jpeg"}.get(Path(expected).suffix.lower(), expected[-3:])
+    assert read(folder / expected).format == kind.replace("ebp", "webp")
+
+
+def test_quality(folder: Path, protect: Run) -> None:
+    photo = portrait_at(folder / "a.jpg")
+    sizes = []
+    for quality in (95, 50):
+        assert protect(photo, "--quality", str(quality)).exit_code == 0
+        sizes.append((folder / "a-protected.jpg").stat().st_size)
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_says_what_was_left_behind(folder: Path, protect: Run) -> None:
+    with Image.open(PORTRAIT) as image:
+        image.resize(SIZE).save(
+            folder / "film.webp", save_all=True, append_images=[Image.new("RGB", SIZE)]
+        )
+    assert "only the first of 2 frames" in protect(folder / "film.webp").output
+
+
+def test_largest_face_and_box(folder: Path, protect: Run) -> None:
+    photo = folder / "two.png"
+    with Image.open(PORTRAIT) as image:
+        pair = Image.new("RGB", (SIZE[0] * 3, SIZE[1] * 2), "grey")
+        pair.paste(image.resize((2 * SIZE[0], 2 * SIZE[1])))
+        pair.paste(image.resize(SIZE), (2 * SIZE[0], SIZE[1] // 2))
+        pair.save(photo)
+    assert ": 2 faces" in protect(photo).output
+    assert ": 1 face," in protect(photo, "--faces", "largest").output
+    assert ": 2 faces" in protect(photo, "--faces", "5").output
+    result = protect(photo, "--box", "600,120,60,80", "--box=10,10,40,50", "-o", folder / "b.png")
+    assert ": 2 faces" in result.output
+    change = (read(folder / "b.png").pixels != read(photo).pixels).any(axis=2)
+    assert change[120:200, 600:660].any()
+    assert not change[:, 150:500].any()
+    assert "no face" in protect(photo, "--box", "5000,5000,50,50").output
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".tiff"])
@@ -85,14 +148,121 @@ def test_folder_with_its_subfolders(folder: Path, protect: Run) -> None:
     out = folder.parent / "out"
     result = protect(folder, "-o", out)
     assert result.exit_code == 0, result.output
-    assert names(out) == ["a.png", "trip/b.png"]
+    assert names(out) == ["a.jpg", "trip/b.webp"]
 
 
 def test_second_run_leaves_results_alone(folder: Path, protect: Run) -> None:
     portrait_at(folder / "a.jpg")
     assert protect(folder).exit_code == 0
+    result = folder / "a-protected.jpg"
+    first = result.stat().st_mtime_ns
     assert protect(folder).exit_code == 0
-    assert names(folder) == ["a-protected.png", "a.jpg"]
+    assert names(folder) == ["a-protected.jpg", "a.jpg"]
+    assert result.stat().st_mtime_ns == first
+
+
+def test_second_run_does_what_is_new_or_changed(folder: Path, protect: Run) -> None:
+    for name in ("a.jpg", "b.jpg", "gone.jpg"):
+        portrait_at(folder / name)
+    landscape_at(folder / "empty.png")
+    out = folder.parent / "out"
+    assert protect(folder, "-o", out).exit_code == 4
+    portrait_at(folder / "b.jpg", quality=40)
+    portrait_at(folder / "new.jpg")
+    (out / "gone.jpg").unlink()
+    result = protect(folder, "-o", out)
+    assert result.exit_code == 4
+    done = [line.split(":")[0] for line in result.output.splitlines()]
+    expected = [str(folder / name) for name in ("b.jpg", "gone.jpg", "new.jpg")]
+    assert done == [*expected, "5 photos"]
+    assert "2 unchanged" in result.output
+    assert len(protect(folder, "-o", out, "--again").output.splitlines()) == 6
+    assert len(protect(folder, "-o", out, "--quality", "90").output.splitlines()) == 6
+
+
+def test_results_inside_the_folder_are_no_photos(folder: Path, protect: Run) -> None:
+    portrait_at(folder / "a.jpg")
+    portrait_at(folder / ".hidden" / "b.jpg")
+    for _ in range(2):
+        assert protect(folder, "-o", folder / "done").exit_code == 0
+        assert names(folder) == [".hidden/b.jpg", "a.jpg", "done/a.jpg"]
+
+
+def test_dry_run_writes_nothing(folder: Path, protect: Run) -> None:
+    photo = portrait_at(folder / "a.jpg")
+    out = folder.parent / "out"
+    result = protect(folder, "-o", out, "--dry-run")
+    assert result.exit_code == 0
+    assert result.output.strip() == f"{photo} -> {out / 'a.jpg'}"
+    assert not out.exists()
+
+
+def test_json(folder: Path, protect: Run) -> None:
+    portrait_at(folder / "a.jpg")
+    landscape_at(folder / "b.png")
+    (folder / "c.jpg").write_text("hello")
+    result = protect(folder, "--json")
+    assert result.exit_code == 1
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert (first["status"], second["status"], third["status"]) == (
+        "protected",
+        "no face",
+        "failed",
+    )
+    assert first["target"] == str(folder / "a-protected.jpg")
+    assert first["faces"] == 1
+    assert first["bytes_after"] == (folder / "a-protected.jpg").stat().st_size
+    assert "c.jpg: not an image" in third["error"]
+    again = [json.loads(line)["status"] for line in protect(folder, "--json").stdout.splitlines()]
+    assert sorted(again) == ["failed", "unchanged", "unchanged"]
+
+
+def test_several_workers_do_the_same(folder: Path, protect: Run) -> None:
+    for number in range(5):
+        portrait_at(folder / f"{number}.png")
+    (folder / "broken.png").write_text("hello")
+    one, three = folder.parent / "one", folder.parent / "three"
+    assert protect(folder, "-o", one).exit_code == 1
+    assert protect(folder, "-o", three, "--workers", "3").exit_code == 1
+    assert names(one) == names(three) == [f"{number}.png" for number in range(5)]
+    for name in names(one):
+        assert (one / name).read_bytes() == (three / name).read_bytes()
+
+
+def through_pipe(defense_file: Path, data: bytes, *options: str) -> Result:
+    command = ["protect", "-", "--weights", str(defense_file), "--workers", "1", *options]
+    return CliRunner().invoke(app, command, input=data)
+
+
+def test_stdin_to_stdout(folder: Path, defense_file: Path) -> None:
+    photo = portrait_at(folder / "a.png")
+    result = through_pipe(defense_file, photo.read_bytes())
+    assert result.exit_code == 0, result.stderr
+    expected = Protector.load(defense_file, threads=1).protect(read(photo).pixels)
+    piped = decode(result.stdout_bytes, "stdout")
+    np.testing.assert_array_equal(piped.pixels, expected)
+    assert piped.format == "png"
+    assert result.stderr.startswith("-: 1 face, ")
+    as_jpeg = through_pipe(defense_file, photo.read_bytes(), "--format", "jpeg")
+    assert decode(as_jpeg.stdout_bytes, "stdout").format == "jpeg"
+
+
+def test_pipe_and_file(folder: Path, protect: Run, defense_file: Path) -> None:
+    photo = portrait_at(folder / "a.png")
+    result = through_pipe(defense_file, photo.read_bytes(), "-o", str(folder / "b.webp"))
+    assert result.exit_code == 0, result.stderr
+    piped = protect(photo, "-o", "-").stdout_bytes
+    np.testing.assert_array_equal(decode(piped, "stdout").pixels, read(folder / "b.webp").pixels)
+    assert names(folder) == ["a.png", "b.webp"]
+
+
+def test_pipe_without_a_photo(folder: Path, defense_file: Path) -> None:
+    result = through_pipe(defense_file, b"hello")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "stdin: not an image" in result.stderr
+    empty = landscape_at(folder / "empty.png").read_bytes()
+    result = through_pipe(defense_file, empty)
+    assert (result.exit_code, result.stdout) == (4, "")
 
 
 def test_same_names_stay_apart(folder: Path, protect: Run) -> None:
@@ -100,14 +270,14 @@ def test_same_names_stay_apart(folder: Path, protect: Run) -> None:
     out = folder.parent / "out"
     result = protect(*photos, photos[0], "-o", out)
     assert result.exit_code == 0, result.output
-    assert names(out) == ["a-2.png", "a-3.png", "a.png"]
+    assert names(out) == ["a-2.jpg", "a.jpg", "a.webp"]
 
 
 def test_never_overwrites_an_original(folder: Path, protect: Run) -> None:
     photo, other = portrait_at(folder / "a.png"), portrait_at(folder / "b.jpg")
     original = photo.read_bytes()
     assert protect(photo, "-o", photo).exit_code == 1
-    result = protect(photo, other, "-o", folder)
+    result = protect(photo, other, "-o", folder, "--format", "png")
     assert result.exit_code == 1
     assert "is an original" in result.output
     assert photo.read_bytes() == original
@@ -123,10 +293,11 @@ def test_failures_do_not_stop_the_others(folder: Path, protect: Run) -> None:
     result = protect(broken, text, empty, folder / "absent.jpg", good)
     assert result.exit_code == 1
     lines = result.output.strip().splitlines()
-    assert len(lines) == 5
-    for name, line in zip(("broken", "text", "empty", "absent", "good"), lines, strict=True):
-        assert f"{name}." in line
-    assert (folder / "good-protected.png").is_file()
+    order = ("empty.png", "good.jpg", "5 photos", "broken.jpg", "text.jpg", "absent.jpg")
+    for name, line in zip(order, lines, strict=True):
+        assert name in line
+    assert lines[2] == "5 photos: 3 failed, 1 no face, 1 protected"
+    assert (folder / "good-protected.jpg").is_file()
 
 
 def test_no_face_has_its_own_exit_code(folder: Path, protect: Run) -> None:
@@ -134,7 +305,7 @@ def test_no_face_has_its_own_exit_code(folder: Path, protect: Run) -> None:
     result = protect(empty, good)
     assert result.exit_code == 4
     assert "empty.png: no face found, nothing written" in result.output
-    assert names(folder) == ["empty.png", "good-protected.png", "good.jpg"]
+    assert names(folder) == ["empty.png", "good-protected.jpg", "good.jpg"]
 
 
 def test_folder_without_photos(folder: Path, protect: Run) -> None:
@@ -144,7 +315,23 @@ def test_folder_without_photos(folder: Path, protect: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["a.jpg", "b.jpg", "-o", "one.png"], ["a.jpg", "--keep-location"]]
+    "arguments",
+    [
+        [],
+        ["a.jpg", "b.jpg", "-o", "one.png"],
+        ["a.jpg", "--keep-location"],
+        ["a.jpg", "--format", "xyz"],
+        ["a.jpg", "--format", "png", "-o", "b.jpg"],
+        ["a.jpg", "--quality", "101"],
+        ["a.jpg", "--faces", "none"],
+        ["a.jpg", "--faces", "0"],
+        ["a.jpg", "--box", "1,2,3"],
+        ["a.jpg", "--box", "1,2,0,3"],
+        ["a.jpg", "b.jpg", "--box", "1,2,3,4"],
+        ["-", "a.jpg"],
+        ["-", "-o", "folder"],
+        ["-", "--dry-run"],
+    ],
 )
 def test_wrong_usage(protect: Run, arguments: list[str]) -> None:
     assert protect(*arguments).exit_code == 2
@@ -158,7 +345,7 @@ def test_upright_with_its_notes(folder: Path, protect: Run) -> None:
     with Image.open(PORTRAIT) as image:  # lying on its side, as phones store it
         image.crop((0, 0, 512, 400)).transpose(Image.Transpose.ROTATE_90).save(photo, exif=exif)
     assert protect(photo, "--keep-metadata").exit_code == 0
-    with Image.open(folder / "phone-protected.png") as image:
+    with Image.open(folder / "phone-protected.jpg") as image:
         assert image.size == (512, 400)
         assert image.getexif()[ExifTags.Base.Artist] == "Jane Doe"
         assert ExifTags.Base.Orientation not in image.getexif()

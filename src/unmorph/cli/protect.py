@@ -6,41 +6,53 @@ at least one showed no face and was not written.
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Iterator, Sequence
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unmorph.errors import PhotoError
-
 if TYPE_CHECKING:
-    from unmorph.protector import Protector
+    from unmorph.batch import Job, Outcome, Settings
 
 FAILED = 1
 NO_FACE = 4
 
-#: What the result of ``portrait.jpg`` is called beside it: ``portrait-protected.png``.
-_MARK = "-protected"
+#: Photos at a time at most, unless asked for more: each takes memory.
+_WORKERS = 8
 
-#: The files that are taken for photos in a folder.
-_PHOTOS = frozenset(
-    (".avif", ".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-)
+_PIPE = Path("-")
 
 
 def command(
     photos: list[Path] = typer.Argument(
-        ..., metavar="PHOTO...", help="Photos, or folders of photos (with their sub-folders)."
+        ...,
+        metavar="PHOTO...",
+        help="Photos, or folders of photos (with their sub-folders); - reads one from stdin.",
     ),
     out: Path | None = typer.Option(
         None,
         "-o",
         "--out",
-        help="A folder for the results; for one photo also a file, whose suffix names the format "
-        "(PNG, WebP, TIFF, JPEG). By default PORTRAIT-protected.png beside each photo.",
+        help="A folder for the results; for one photo also a file, whose suffix names the format, "
+        "or - for stdout. By default PORTRAIT-protected beside each photo.",
+    ),
+    form: str | None = typer.Option(
+        None,
+        "--format",
+        help="png, jpeg, webp, tiff, avif or heic. By default each photo's own, or png.",
+    ),
+    quality: int | None = typer.Option(
+        None,
+        min=1,
+        max=100,
+        help="Of JPEG, AVIF and HEIC, 95 by default; makes WebP smaller too, which else keeps "
+        "every pixel. Low qualities wash the protection out.",
     ),
     keep_metadata: bool = typer.Option(
         False,
@@ -50,101 +62,248 @@ def command(
     keep_location: bool = typer.Option(
         False, "--keep-location", help="Keep the place (GPS) too; needs --keep-metadata."
     ),
+    faces: str = typer.Option(
+        "all", metavar="all|largest|N", help="Protect all faces, the largest, or the N largest."
+    ),
+    box: list[str] | None = typer.Option(
+        None,
+        metavar="X,Y,W,H",
+        help="A face by hand, from forehead to chin, in pixels of the upright photo, where the "
+        "detector misses it; can be repeated.",
+    ),
+    workers: int | None = typer.Option(
+        None, min=1, help="Photos at a time, a core each; by default as many as there are cores."
+    ),
+    again: bool = typer.Option(
+        False, "--again", help="Do all photos of a folder, not only new and changed ones."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be done."),
+    as_json: bool = typer.Option(False, "--json", help="Print a line of JSON a photo."),
+    max_megapixels: float = typer.Option(100.0, min=0, help="Refuse larger photos."),
     weights: Path | None = typer.Option(
         None, "--weights", help="Another defense, as `unmorph export` writes it."
     ),
-    threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
 ) -> None:
     """Protect the faces in photos.
 
     Originals are never changed: every result is a new file. A line a photo tells how many faces
-    were protected, the likeness to the original over those faces, and the seconds it took.
+    were protected, the likeness to the original over those faces, and the seconds it took. Photos
+    that failed are listed at the end.
+
+    A folder has a journal of what was done beside its results: a second run does only what is new
+    or changed. A run can be ended at any moment; there are no half-written results.
 
     Exits with 0 when every photo was protected, 1 when one failed, 2 after wrong usage, and 4
     when one showed no face (nothing is written for it).
+
+    Examples:
+
+        unmorph protect portrait.jpg
+
+        unmorph protect album/ -o protected/
+
+        unmorph protect album/ -o protected/ --dry-run
+
+        unmorph protect crowd.heic --faces largest --format jpeg
+
+        unmorph protect - < portrait.jpg > protected.jpg
     """
+    from PIL import Image
+
+    from unmorph.batch import Settings
+    from unmorph.photo import FORMATS
+
     if keep_location and not keep_metadata:
         raise typer.BadParameter("--keep-location needs --keep-metadata")
-    jobs = _plan(photos, out)
+    if form is not None and form not in FORMATS:
+        raise typer.BadParameter(f"--format: choose {', '.join(FORMATS)}")
+    settings = Settings(
+        form,
+        quality,
+        keep_metadata,
+        keep_location,
+        _count(faces),
+        tuple(map(_box, box or ())),
+        max_megapixels,
+    )
+    if box and (len(photos) > 1 or photos[0].is_dir()):
+        raise typer.BadParameter("--box belongs to one photo: name one")
+    Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
+    if _PIPE in photos or out == _PIPE:
+        if len(photos) > 1 or photos[0].is_dir() or dry_run:
+            raise typer.BadParameter("- stands for one photo, by itself")
+        _pipe(photos[0], out or _PIPE, settings, weights, workers)
+    else:
+        _files(photos, out, settings, weights, workers, again, dry_run, as_json)
+
+
+def _files(
+    photos: Sequence[Path],
+    out: Path | None,
+    settings: Settings,
+    weights: Path | None,
+    workers: int | None,
+    again: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from unmorph import batch, protector
+
+    jobs = batch.plan(photos, out, settings.format)
+    journals = batch.journals_for(jobs, settings, weights or protector.SHIPPED_DEFENSE)
+    known = [None] * len(jobs) if again else list(batch.unchanged(jobs, journals))
+    todo = [job for job, outcome in zip(jobs, known, strict=True) if outcome is None]
+    outcomes: Iterable[Outcome]
+    if dry_run:
+        outcomes = (batch.Outcome(str(job.source), batch.PLANNED, str(job.target)) for job in todo)
+    else:
+        cores = workers or min(os.cpu_count() or 1, _WORKERS)
+        at_once = min(cores, len(todo)) or 1
+        outcomes = _outcomes(todo, settings, journals, weights, cores, at_once)
+    counts: dict[str, int] = {}
+    failures: list[str] = []
+    with _progress(len(todo), not dry_run and len(todo) > 1) as (say, advance):
+        for outcome in (o for o in known if o is not None):
+            counts[batch.UNCHANGED] = counts.get(batch.UNCHANGED, 0) + 1
+            if outcome.faces == 0:
+                counts[batch.NO_FACE] = counts.get(batch.NO_FACE, 0) + 1
+            if as_json:
+                say(json.dumps(dataclasses.asdict(outcome)))
+        for outcome in outcomes:
+            counts[outcome.status] = counts.get(outcome.status, 0) + 1
+            if outcome.error is not None:
+                failures.append(outcome.error)
+            if as_json:
+                say(json.dumps(dataclasses.asdict(outcome)))
+            elif outcome.error is None:
+                say(_line(outcome))
+            advance()
+    if len(jobs) > 1 and not as_json:
+        typer.echo(f"{len(jobs)} photos: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+    for failure in failures:
+        typer.echo(f"unmorph: {failure}", err=True)
+    if failures or batch.NO_FACE in counts:
+        raise typer.Exit(FAILED if failures else NO_FACE)
+
+
+def _outcomes(
+    jobs: Sequence[Job],
+    settings: Settings,
+    journals: dict[Path, Any],
+    weights: Path | None,
+    cores: int,
+    at_once: int,
+) -> Iterator[Outcome]:
+    from unmorph import batch
     from unmorph.protector import Protector
 
-    protector = Protector.load(weights, threads=threads)
-    originals = {source.resolve() for source, _ in jobs}
-    failed = faceless = False
-    for source, target in jobs:
-        try:
-            if target.resolve() in originals:
-                raise PhotoError(f"{source}: {target} is an original; choose another --out")
-            line = _protect(protector, source, target, keep_metadata, keep_location)
-        except PhotoError as error:
-            failed = True
-            typer.echo(f"unmorph: {error}", err=True)
-        else:
-            faceless |= line is None
-            typer.echo(f"{source}: {line or 'no face found, nothing written'}")
-    if failed or faceless:
-        raise typer.Exit(FAILED if failed else NO_FACE)
-
-
-def _protect(
-    protector: Protector, source: Path, target: Path, keep_metadata: bool, keep_location: bool
-) -> str | None:
-    """Protect one photo and return what to say of it, or None where it shows no face."""
-    import dataclasses
-
-    from unmorph.photo import read, write
-
-    start = time.perf_counter()
-    photo = read(source)
-    result = protector.protect_photo(photo.pixels)
-    if not result.faces:
-        return None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"{target}: cannot be written: {error}") from error
-    write(
-        dataclasses.replace(photo, pixels=result.pixels),
-        target,
-        keep_metadata=keep_metadata,
-        keep_location=keep_location,
-    )
-    faces = f"{len(result.faces)} face{'s' if len(result.faces) > 1 else ''}"
-    seconds = time.perf_counter() - start
-    return f"{faces}, {result.psnr:.1f} dB, {seconds:.2f} s -> {target}"
-
-
-def _plan(photos: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
-    """Return each photo and the file that it becomes, no two the same."""
-    found = list(dict(pair for path in photos for pair in _photos(path)).items())
-    if not found:
-        raise PhotoError("no photos in " + ", ".join(map(str, photos)))
-    if out is not None and out.suffix.lower() in _PHOTOS and not out.is_dir():
-        if len(found) == 1 and not photos[0].is_dir():
-            return [(found[0][0], out)]
-        raise typer.BadParameter(f"{out} is one file, but there are more photos: name a folder")
-    jobs: list[tuple[Path, Path]] = []
-    taken: set[Path] = set()
-    for source, inner in found:
-        folder, mark = (source.parent, _MARK) if out is None else ((out / inner).parent, "")
-        names = (f"{source.stem}{number}{mark}.png" for number in _numbers())
-        target = next(folder / name for name in names if folder / name not in taken)
-        taken.add(target)
-        jobs.append((source, target))
-    return jobs
-
-
-def _numbers() -> Iterator[str]:
-    """Yield what tells results of the same name apart: nothing for the first, then -2, -3."""
-    yield ""
-    yield from (f"-{number}" for number in itertools.count(2))
-
-
-def _photos(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the photos at ``path``, each with its path inside the named folder."""
-    if not path.is_dir():
-        yield path, Path(path.name)
+    if not jobs:
         return
-    for inner in sorted(path.rglob("*")):
-        if inner.suffix.lower() in _PHOTOS and not inner.stem.endswith(_MARK) and inner.is_file():
-            yield inner, inner.relative_to(path)
+    # A photo by itself has all cores; several have one each.
+    protector = Protector.load(weights, threads=cores if at_once == 1 else 1)
+    yield from batch.run(protector, jobs, settings, journals, at_once)
+
+
+def _pipe(
+    photo: Path, out: Path, settings: Settings, weights: Path | None, workers: int | None
+) -> None:
+    """Protect one photo where at least one end is a pipe."""
+    from unmorph import batch
+    from unmorph.photo import WRITABLE, decode, read, write_bytes
+    from unmorph.protector import Protector
+
+    form = settings.format
+    if out == _PIPE:
+        if sys.stdout.isatty():
+            raise typer.BadParameter("a photo is no text for a terminal: name a file with --out")
+    elif out.is_dir() or out.suffix.lower() not in WRITABLE:
+        raise typer.BadParameter("a photo from stdin needs a file as --out, or -")
+    elif form is None:
+        form = WRITABLE[out.suffix.lower()]
+    if photo == _PIPE:
+        source = decode(sys.stdin.buffer.read(), "stdin", max_megapixels=settings.max_megapixels)
+    else:
+        source = read(photo, max_megapixels=settings.max_megapixels)
+    protector = Protector.load(weights, threads=workers)
+    data, outcome = batch.protect_photo(protector, source, settings, form)
+    if data is None:
+        typer.echo(f"{photo}: no face found, nothing written", err=True)
+        raise typer.Exit(NO_FACE)
+    if out == _PIPE:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_bytes(data, out)
+    typer.echo(_line(dataclasses.replace(outcome, source=str(photo), target=str(out))), err=True)
+
+
+def _line(outcome: Outcome) -> str:
+    """Return what to say of a photo."""
+    from unmorph import batch
+
+    if outcome.status == batch.PLANNED:
+        return f"{outcome.source} -> {outcome.target}"
+    parts = []
+    if outcome.status == batch.NO_FACE:
+        parts.append("no face found, nothing written")
+    else:
+        parts.append(f"{outcome.faces} face{'s' if outcome.faces > 1 else ''}")
+        parts.append("no change" if outcome.psnr is None else f"{outcome.psnr:.1f} dB")
+        if outcome.seconds:
+            parts.append(f"{outcome.seconds:.2f} s")
+        if outcome.bytes_before:
+            parts.append(f"{outcome.bytes_after / outcome.bytes_before:.1f} times the size")
+    line = ", ".join((*parts, *outcome.losses))
+    return f"{outcome.source}: {line}" + (f" -> {outcome.target}" if outcome.target else "")
+
+
+@contextmanager
+def _progress(total: int, wanted: bool) -> Iterator[tuple[Any, Any]]:
+    """Yield what prints a line and what counts a photo, beside a bar on a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield typer.echo, lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    console = Console(stderr=True)
+    rate = TextColumn("{task.fields[rate]}")
+    with Progress(
+        BarColumn(), MofNCompleteColumn(), rate, TextColumn("left:"), TimeLeft(), console=console
+    ) as bar:
+        task = bar.add_task("photos", total=total, rate="")
+
+        def say(text: str) -> None:
+            if sys.stdout.isatty():  # the same terminal: above the bar
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                typer.echo(text)
+
+        def advance() -> None:
+            bar.advance(task)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.1f} a second" if speed else "")
+
+        yield say, advance
+
+
+def _count(faces: str) -> int | None:
+    if faces == "all":
+        return None
+    if faces == "largest":
+        return 1
+    if not faces.isdecimal() or int(faces) < 1:
+        raise typer.BadParameter("--faces: expected all, largest, or a number from 1 on")
+    return int(faces)
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom."""
+    try:
+        left, top, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        left = top = width = height = 0
+    if not (width > 0 and height > 0 and max(abs(left), abs(top), width, height) < 1e6):
+        raise typer.BadParameter(f"--box {text}: expected x,y,width,height in pixels")
+    return left, top, left + width, top + height

@@ -23,6 +23,10 @@ SPAN = 0.3199
 #: How far the square's centre lies above the middle between eyes and mouth.
 RISE = 0.1323
 
+#: Likewise for a box around a face, as the detector draws it from forehead to chin: the square's
+#: side in roots of the box's area, and how far its centre lies above the box's, in sides.
+BOX_SPAN, BOX_RISE = 1.769, 0.087
+
 #: The share of a square, at each side, over which a perturbation fades to nothing: without, the
 #: square's edge is a faint line in smooth backgrounds.
 FADE = 0.04
@@ -70,6 +74,18 @@ def frame(landmarks: Floats) -> Square:
     size = max(1, round(side))
     left, top = (round(float(value)) for value in centre - size / 2)
     return Square(left, top, size)
+
+
+def frame_box(box: tuple[float, float, float, float]) -> Square:
+    """Return the square that shows a face as `frame` does, from a box alone.
+
+    Args:
+        box: left, top, right, bottom of the face from forehead to chin, in the photo's pixels.
+    """
+    left, top, right, bottom = box
+    size = max(1, round(BOX_SPAN * float(np.sqrt((right - left) * (bottom - top)))))
+    x, y = (left + right) / 2, (top + bottom) / 2 - BOX_RISE * size
+    return Square(round(x - size / 2), round(y - size / 2), size)
 
 
 def crop_square(photo: NDArray[np.uint8], square: Square) -> Floats:

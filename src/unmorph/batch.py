@@ -1,0 +1,362 @@
+"""Many photo files: which become which, what is done already, and several at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmorph import __version__
+from unmorph.errors import ConfigError, PhotoError, WeightsError
+from unmorph.photo import (
+    MAX_MEGAPIXELS,
+    PARTIAL,
+    READABLE,
+    WRITABLE,
+    Photo,
+    encode,
+    read,
+    suffix_for,
+    write_bytes,
+)
+from unmorph.protector import Protector
+
+#: What the result of ``portrait.jpg`` is called beside it: ``portrait-protected.jpg``.
+MARK = "-protected"
+
+#: The journal's file, in the folder of the results.
+JOURNAL = ".unmorph-journal.jsonl"
+
+#: From this age on, in seconds, a half-written file is what a killed run left behind.
+_ABANDONED = 60
+
+#: What became of a photo. ``unchanged``: it was done before and needs nothing; ``planned``: a dry
+#: run would protect it.
+PROTECTED, NO_FACE, FAILED, UNCHANGED, PLANNED = (
+    "protected",
+    "no face",
+    "failed",
+    "unchanged",
+    "planned",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How photos are protected and written."""
+
+    #: A name in `unmorph.photo.FORMATS`; by default each photo's own, or PNG.
+    format: str | None = None
+    #: As `unmorph.photo.encode` takes it.
+    quality: int | None = None
+    keep_metadata: bool = False
+    keep_location: bool = False
+    #: Protect only so many of the largest faces; all by default.
+    largest: int | None = None
+    #: Faces by hand, as `Protector.protect_photo` takes them.
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    max_megapixels: float = MAX_MEGAPIXELS
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo and the file that it becomes."""
+
+    source: Path
+    target: Path
+    #: The folder whose journal knows about it; None for photos that were named one by one.
+    root: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """What the journal calls it."""
+        return self.target.relative_to(self.root or self.target.parent).as_posix()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photo."""
+
+    source: str
+    status: str
+    #: The file that was written, or would be.
+    target: str | None = None
+    faces: int = 0
+    #: Likeness to the photo in decibels, over the faces' squares; None where nothing changed.
+    psnr: float | None = None
+    seconds: float = 0.0
+    #: The sizes of the two files.
+    bytes_before: int = 0
+    bytes_after: int = 0
+    #: What was left behind on reading the photo.
+    losses: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Journal:
+    """Which photos of a folder are done, one line of JSON each.
+
+    A line is added only after its result is in place, so that whatever ends a run, the next one
+    at worst repeats the photos that were at work.
+
+    Args:
+        folder: the folder of the results.
+        settings: what else, beside the photo, the results depend on.
+    """
+
+    def __init__(self, folder: Path, settings: str) -> None:
+        self.path = folder / JOURNAL
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._torn = False
+        if self.path.is_file():
+            text = self.path.read_text("utf-8", errors="replace")
+            self._torn = bool(text) and not text.endswith("\n")
+            for line in text.splitlines():
+                try:
+                    entry = json.loads(line)
+                    self._entries[entry["target"]] = entry
+                except (ValueError, TypeError, KeyError):
+                    continue  # the line at which a run was killed
+
+    def knows(self, job: Job) -> Outcome | None:
+        """Return what became of a photo, if that still holds."""
+        entry = self._entries.get(job.key)
+        if entry is None or not entry.items() >= self._state(job).items():
+            return None
+        if entry.get("status") == PROTECTED and not job.target.is_file():
+            return None
+        return Outcome(str(job.source), UNCHANGED, str(job.target), int(entry.get("faces", 0)))
+
+    def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
+        """Note what became of a photo; ``state`` is that of `state` before it was read."""
+        entry = {**state, "status": outcome.status, "faces": outcome.faces}
+        line = json.dumps(entry) + "\n"
+        with self._lock:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("\n" + line if self._torn else line)
+            except OSError as error:
+                raise PhotoError(f"{self.path}: cannot be written: {error}") from error
+            self._torn = False
+
+    def state(self, job: Job) -> dict[str, Any]:
+        """Return what tells whether a photo is still the same.
+
+        Raises:
+            PhotoError: there is no such photo.
+        """
+        try:
+            return self._state(job)
+        except OSError as error:
+            raise PhotoError(f"{job.source}: cannot be read: {error}") from error
+
+    def _state(self, job: Job) -> dict[str, Any]:
+        stat = job.source.stat()
+        return {
+            "target": job.key,
+            "source": job.source.name,
+            "bytes": stat.st_size,
+            "modified": stat.st_mtime_ns,
+            "settings": self._settings,
+        }
+
+
+def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> list[Job]:
+    """Return each photo, those in folders included, and the file that it becomes.
+
+    Without ``out`` a result lies beside its photo. A folder keeps its tree below ``out``. No two
+    results are the same file.
+
+    Args:
+        photos: files and folders.
+        out: a folder; for one photo also a file.
+        form: a name in `unmorph.photo.FORMATS`; by default each photo's own, or PNG.
+
+    Raises:
+        PhotoError: there are no photos.
+        ConfigError: ``out`` is one file for several photos, or of another format.
+    """
+    found = list({photo: (inner, root) for photo, inner, root in _photos(photos, out)}.items())
+    if not found:
+        raise PhotoError("no photos in " + ", ".join(map(str, photos)))
+    if out is not None and out.suffix.lower() in READABLE and not out.is_dir():
+        if len(found) > 1 or photos[0].is_dir():
+            raise ConfigError(f"{out} is one file, but there are more photos: name a folder")
+        if form is not None and WRITABLE.get(out.suffix.lower()) != form:
+            raise ConfigError(f"{out} is not what a file in the format {form} is called")
+        return [Job(found[0][0], out)]
+    jobs: list[Job] = []
+    taken: set[Path] = set()
+    for source, (inner, root) in found:
+        folder, mark = (source.parent, MARK) if out is None else ((out / inner).parent, "")
+        suffix = suffix_for(source.suffix, form)
+        names = (f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
+        target = next(folder / name for name in names if folder / name not in taken)
+        taken.add(target)
+        jobs.append(Job(source, target, out if root is not None and out is not None else root))
+    return jobs
+
+
+def unchanged(jobs: Sequence[Job], journals: dict[Path, Journal]) -> Iterator[Outcome | None]:
+    """Yield for each job what became of it in an earlier run, if that still holds."""
+    for job in jobs:
+        try:
+            yield journals[job.root].knows(job) if job.root is not None else None
+        except OSError:  # the photo is gone or out of reach: its turn will tell why
+            yield None
+
+
+def journals_for(jobs: Iterable[Job], settings: Settings, weights: Path) -> dict[Path, Journal]:
+    """Return the journals of the jobs' folders.
+
+    Args:
+        jobs: what is planned.
+        settings: a photo is done again when they differ,
+        weights: or when this defense does.
+
+    Raises:
+        WeightsError: there is no such defense.
+    """
+    roots = {job.root for job in jobs} - {None}
+    if not roots:
+        return {}
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: no such network")
+    digest = hashlib.sha256(weights.read_bytes())
+    digest.update(f"{settings} {__version__}".encode())
+    key = digest.hexdigest()[:16]
+    return {root: Journal(root, key) for root in roots if root is not None}
+
+
+def run(
+    protector: Protector,
+    jobs: Sequence[Job],
+    settings: Settings,
+    journals: dict[Path, Journal],
+    workers: int = 1,
+) -> Iterator[Outcome]:
+    """Protect photos, ``workers`` at a time, and yield what became of each, in their order.
+
+    A photo that fails stops no other. Every result is written whole or not at all.
+    """
+    _tidy({job.target.parent for job in jobs})
+    originals = {job.source.resolve() for job in jobs}
+
+    def work(job: Job) -> Outcome:
+        start = time.perf_counter()
+        try:
+            if job.target.resolve() in originals:
+                raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
+            journal = None if job.root is None else journals[job.root]
+            state = {} if journal is None else journal.state(job)
+            outcome = _protect_file(protector, job, settings)
+            if journal is not None:
+                journal.add(job, state, outcome)
+        except PhotoError as error:
+            outcome = Outcome(str(job.source), FAILED, error=str(error))
+        except MemoryError:
+            error_text = f"{job.source}: does not fit in memory; shrink it first"
+            outcome = Outcome(str(job.source), FAILED, error=error_text)
+        return dataclasses.replace(outcome, seconds=time.perf_counter() - start)
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(work, jobs)
+
+
+def protect_photo(
+    protector: Protector, photo: Photo, settings: Settings, form: str | None = None
+) -> tuple[bytes | None, Outcome]:
+    """Return a photo's protected file, or None where it shows no face, and what became of it."""
+    result = protector.protect_photo(photo.pixels, largest=settings.largest, boxes=settings.boxes)
+    if not result.squares:
+        return None, Outcome("", NO_FACE, losses=photo.losses)
+    data = encode(
+        dataclasses.replace(photo, pixels=result.pixels),
+        form or settings.format or photo.format,
+        quality=settings.quality,
+        keep_metadata=settings.keep_metadata,
+        keep_location=settings.keep_location,
+    )
+    psnr = None if result.psnr == float("inf") else result.psnr
+    outcome = Outcome(
+        "",
+        PROTECTED,
+        faces=len(result.squares),
+        psnr=psnr,
+        bytes_after=len(data),
+        losses=photo.losses,
+    )
+    return data, outcome
+
+
+def _protect_file(protector: Protector, job: Job, settings: Settings) -> Outcome:
+    form = WRITABLE.get(job.target.suffix.lower())
+    if form is None:
+        raise PhotoError(f"{job.target}: cannot write this format; choose {', '.join(WRITABLE)}")
+    photo = read(job.source, max_megapixels=settings.max_megapixels)
+    try:
+        data, outcome = protect_photo(protector, photo, settings, form)
+    except PhotoError as error:
+        raise PhotoError(f"{job.source}: {error}") from error
+    if data is None:
+        return dataclasses.replace(outcome, source=str(job.source))
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        before = job.source.stat().st_size
+    except OSError as error:
+        raise PhotoError(f"{job.target}: cannot be written: {error}") from error
+    write_bytes(data, job.target)
+    return dataclasses.replace(
+        outcome, source=str(job.source), target=str(job.target), bytes_before=before
+    )
+
+
+def _tidy(folders: Iterable[Path]) -> None:
+    """Remove half-written files that a killed run left in some folders."""
+    for folder in folders:
+        for partial in folder.glob(f".*{PARTIAL}"):
+            with contextlib.suppress(OSError):  # another run may tidy too
+                if time.time() - partial.stat().st_mtime > _ABANDONED:
+                    partial.unlink()
+
+
+def _numbers() -> Iterator[str]:
+    """Yield what tells results of the same name apart: nothing for the first, then -2, -3."""
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
+
+
+def _photos(paths: Sequence[Path], out: Path | None) -> Iterator[tuple[Path, Path, Path | None]]:
+    """Yield the photos at ``paths``, each with its path inside the named folder, and the folder.
+
+    Hidden files, our own results and whatever lies below ``out`` are no photos.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path, Path(path.name), None
+            continue
+        results = None if out is None else out.resolve()
+        if results is not None and path.resolve() not in results.parents:
+            results = None
+        for inner in sorted(path.rglob("*")):
+            name = inner.relative_to(path)
+            if (
+                inner.suffix.lower() in READABLE
+                and not inner.stem.endswith(MARK)
+                and not any(part.startswith(".") for part in name.parts)
+                and (results is None or results not in inner.resolve().parents)
+                and inner.is_file()
+            ):
+                yield inner, name, path

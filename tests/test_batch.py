@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from unmorph import batch
+from unmorph.batch import JOURNAL, Job, Journal, Outcome, Settings, plan, run
+from unmorph.errors import ConfigError, PhotoError, WeightsError
+from unmorph.photo import PARTIAL, read
+from unmorph.protector import Protector
+from unmorph.samples import PORTRAIT
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A folder with twelve small portraits in three folders."""
+    with Image.open(PORTRAIT) as image:
+        small = image.resize((200, 200))
+    for number in range(12):
+        path = tmp_path / "album" / f"trip-{number % 3}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small.rotate(number).save(path)
+    return tmp_path / "album"
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_kill_at_any_moment(album: Path, tmp_path: Path, defense_file: Path) -> None:
+    out = tmp_path / "out"
+    code = "from unmorph.cli import main; main()"
+    command = [sys.executable, "-c", code, "protect", str(album), "-o", str(out)]
+    command += ["--weights", str(defense_file), "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list(out.rglob("*.png"))) >= 4:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        process.wait(120)
+    assert process.returncode == -signal.SIGKILL, "ended before it could be killed"
+    finished = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    assert 4 <= len(finished) < 12
+    for path in finished:
+        assert read(path).pixels.shape == (200, 200, 3)  # no half files
+    journal = (out / JOURNAL).read_text().splitlines()
+    assert len(journal) >= len(finished) - 2  # at most those at work were not noted
+
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    statuses = [json.loads(line)["status"] for line in done.stdout.splitlines()]
+    assert statuses.count("unchanged") == len(journal)
+    assert statuses.count("protected") == 12 - len(journal)
+    assert len(list(out.rglob("*.png"))) == 12
+    for entry in map(json.loads, journal):
+        path = out / entry["target"]
+        assert path.stat().st_mtime_ns == finished[path]
+
+
+def test_tidies_up_after_a_kill(album: Path, tmp_path: Path, protector: Protector) -> None:
+    jobs = plan([album], tmp_path / "out")[:1]
+    folder = jobs[0].target.parent
+    folder.mkdir(parents=True)
+    old, new = folder / f".a.png.1{PARTIAL}", folder / f".b.png.2{PARTIAL}"
+    other = folder / ".download.partial"
+    for path in (old, new, other):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))
+    assert [
+        o.status for o in run(protector, jobs, Settings(), {tmp_path / "out": journal(tmp_path)})
+    ]
+    assert not old.exists()
+    assert new.exists()  # perhaps of a run that is at work
+    assert other.exists()
+
+
+def journal(folder: Path, settings: str = "same") -> Journal:
+    return Journal(folder, settings)
+
+
+def test_journal_with_a_torn_line(album: Path, tmp_path: Path) -> None:
+    jobs = plan([album], tmp_path)[:3]
+    first = journal(tmp_path)
+    for job in jobs[:2]:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        job.target.touch()
+        first.add(job, first.state(job), Outcome(str(job.source), batch.PROTECTED, faces=1))
+    path = tmp_path / JOURNAL
+    path.write_text(path.read_text()[:-20])
+    second = journal(tmp_path)
+    assert [second.knows(job) is not None for job in jobs] == [True, False, False]
+    second.add(jobs[1], second.state(jobs[1]), Outcome("", batch.PROTECTED, faces=1))
+    third = journal(tmp_path)
+    assert [third.knows(job) is not None for job in jobs] == [True, True, False]
+    assert journal(tmp_path, "others").knows(jobs[0]) is None
+
+
+def test_journal_that_cannot_be_written(album: Path, tmp_path: Path) -> None:
+    job = plan([album], tmp_path)[0]
+    blocked = journal(tmp_path / "file")
+    (tmp_path / "file").touch()
+    with pytest.raises(PhotoError, match="cannot be written"):
+        blocked.add(Job(job.source, tmp_path / "a.png"), {}, Outcome("", batch.PROTECTED))
+
+
+def test_tree_is_kept(album: Path, tmp_path: Path) -> None:
+    jobs = plan([album], tmp_path / "out")
+    assert {job.root for job in jobs} == {tmp_path / "out"}
+    assert [job.key for job in jobs] == files(album)
+    beside = plan([album], None, "jpeg")
+    assert beside[0].target == album / "trip-0" / "0-protected.jpg"
+    assert beside[0].root == album
+
+
+def test_named_photos_have_no_journal(album: Path, tmp_path: Path, defense_file: Path) -> None:
+    jobs = plan([album / "trip-0" / "0.png"], tmp_path / "out")
+    assert [job.root for job in jobs] == [None]
+    assert batch.journals_for(jobs, Settings(), defense_file) == {}
+
+
+def test_journal_depends_on_settings_and_weights(
+    album: Path, tmp_path: Path, defense_file: Path, classifier_file: Path, protector: Protector
+) -> None:
+    jobs = plan([album], tmp_path / "out")[:1]
+
+    def known(settings: Settings, weights: Path = defense_file) -> bool:
+        journals = batch.journals_for(jobs, settings, weights)
+        return next(batch.unchanged(jobs, journals)) is not None
+
+    assert not known(Settings())
+    journals = batch.journals_for(jobs, Settings(), defense_file)
+    assert [o.status for o in run(protector, jobs, Settings(), journals)] == [batch.PROTECTED]
+    assert known(Settings())
+    assert not known(Settings(quality=90))
+    assert not known(Settings(), classifier_file)
+    with pytest.raises(WeightsError, match="no such network"):
+        known(Settings(), tmp_path / "absent.onnx")
+    os.utime(jobs[0].source, (1, 1))
+    assert not known(Settings())
+
+
+@pytest.mark.parametrize(
+    ("out", "form"), [("one.png", None), ("one.png", "jpeg"), ("one.jpg", "png")]
+)
+def test_one_file_for_what_it_is_not(album: Path, out: str, form: str | None) -> None:
+    photos = [album] if form is None else [album / "trip-0" / "0.png"]
+    with pytest.raises(ConfigError, match=out):
+        plan(photos, Path(out), form)
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="no photos in"):
+        plan([tmp_path], None)
