@@ -122,11 +122,16 @@ class FaceDataset:
         )
 
 
-def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> np.ndarray:
-    """Return all faces as one (N, size, size, 3) uint8 array, memory-mapped from ``cache``.
+#: Decoded sets up to this many bytes are read into memory: random batches out of a mapped file
+#: wait for the disk whenever the system takes its pages back.
+_IN_MEMORY = 4_000_000_000
 
-    The first call decodes the set and writes the array (whole or not at all); later calls only map
-    it, so a training run starts at once and a set larger than memory still works.
+
+def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> np.ndarray:
+    """Return all faces as one (N, size, size, 3) uint8 array, kept in ``cache``.
+
+    The first call decodes the set and writes the array (whole or not at all); later calls read it,
+    or map it where it is large, so a training run starts at once and any set fits.
     """
     place = str(dataset.source.path.resolve())
     key = "\n".join([place, str(dataset.crop), str(size), *dataset.names])
@@ -145,7 +150,8 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-    faces: np.ndarray = np.load(path, mmap_mode="r")
+    in_memory = path.stat().st_size <= _IN_MEMORY
+    faces: np.ndarray = np.load(path, mmap_mode=None if in_memory else "r")
     return faces
 
 

@@ -38,6 +38,8 @@ class DeepfakeStage:
         betas: Adam's betas.
         classification, cycle, identity: weights of the domain classification loss (summed over the
             domains), of the L1 cycle reconstruction and of the L1 reconstruction under own labels.
+        coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
+            instance normalisation forgets brightness, contrast and tint first.
         penalty: weight of the gradient penalty (``wgan-gp``) or of R1 (``hinge``).
         penalty_every: discriminator updates from one R1 penalty to the next.
         patches: side of the discriminator's map of patches: its depth is
@@ -60,6 +62,7 @@ class DeepfakeStage:
     classification: float = 1.0
     cycle: float = 10.0
     identity: float = 0.0
+    coarse: float = 0.0
     penalty: float = 10.0
     penalty_every: int = 1
     patches: int = 2

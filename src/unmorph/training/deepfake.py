@@ -32,6 +32,14 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return loss / len(labels)
 
 
+def reconstruction_loss(rebuilt: Tensor, faces: Tensor, coarse: float) -> Tensor:
+    """L1 between two batches, plus ``coarse`` times the L1 of their 16x16 averages."""
+    fine = F.l1_loss(rebuilt, faces)
+    if not coarse:
+        return fine
+    return fine + coarse * F.l1_loss(F.avg_pool2d(rebuilt, 16), F.avg_pool2d(faces, 16))
+
+
 def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """WGAN-GP's penalty (Gulrajani et al. 2017): (|grad D(mixed)| - 1)^2, mean over the faces."""
     mixed = (mix * real + (1 - mix) * fake).requires_grad_()
@@ -240,7 +248,7 @@ class DeepfakeTrainer:
         with self._autocast():
             same = self._edit(faces, labels).float()
             _, logits = self.discriminator(faces)
-        identity = F.l1_loss(same, faces)
+        identity = reconstruction_loss(same, faces, self.current.coarse)
         classification = classification_loss(logits, labels)
         self._apply(self.generator_adam, identity)
         self._apply(self.discriminator_adam, classification)
@@ -288,7 +296,8 @@ class DeepfakeTrainer:
                 cycled, same = self._edit(fakes, labels).float(), faces
         adversarial = -realness.float().mean()
         classification = classification_loss(logits, targets)
-        cycle, identity = F.l1_loss(cycled, faces), F.l1_loss(same, faces)
+        cycle = reconstruction_loss(cycled, faces, stage.coarse)
+        identity = reconstruction_loss(same, faces, stage.coarse)
         loss = (
             adversarial
             + stage.classification * classification
