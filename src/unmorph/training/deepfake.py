@@ -101,15 +101,15 @@ class DeepfakeTrainer:
         self.step = 0
         self.critic_updates = 0
         self.seconds = 0.0
-        self._size = 0
+        self._built_for = (0, 0)
         self._start_stage()
 
     def _start_stage(self) -> None:
         stage = self.current
         previous = getattr(self, "discriminator", None)
-        if previous is None or self._size != stage.image_size:
+        if self._built_for != (stage.image_size, stage.patches):
             depth = int(math.log2(stage.image_size / stage.patches))
-            self._size = stage.image_size
+            self._built_for = (stage.image_size, stage.patches)
             fresh = Discriminator(
                 stage.image_size, self.config.discriminator_conv_dim, len(ATTRIBUTES), depth
             )
