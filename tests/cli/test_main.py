@@ -2,20 +2,31 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import unmorph
-from unmorph import cli
+from unmorph import cli, runtime
 from unmorph.cli._extras import require
 from unmorph.errors import MissingExtraError
 
 
-def test_version() -> None:
+def test_version_names_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli._SHIPPED == runtime.SHIPPED
+    (tmp_path / "some.onnx").write_bytes(b"abc")
+    monkeypatch.setattr(cli, "_SHIPPED", tmp_path)
     result = CliRunner().invoke(cli.app, ["--version"])
     assert result.exit_code == 0
-    assert result.output == f"unmorph {unmorph.__version__}\n"
+    first, second = result.output.splitlines()
+    assert first == f"unmorph {unmorph.__version__}"
+    # FIPS 180-2, appendix B.1: the SHA-256 of "abc".
+    assert second.split() == [
+        "some.onnx",
+        "sha256",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ]
 
 
 def test_every_command_module_is_a_command() -> None:

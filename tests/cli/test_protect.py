@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from unmorph.batch import JOURNAL
 from unmorph.cli import app
+from unmorph.cli import protect as cli_protect
 from unmorph.photo import decode, read
 from unmorph.protector import Protector
 from unmorph.samples import PORTRAIT
@@ -227,6 +230,38 @@ def test_several_workers_do_the_same(folder: Path, protect: Run) -> None:
     assert names(one) == names(three) == [f"{number}.png" for number in range(5)]
     for name in names(one):
         assert (one / name).read_bytes() == (three / name).read_bytes()
+
+
+class Terminal(io.StringIO):
+    """What stands for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with cli_protect._progress(2, True) as (say, advance):
+        for name in ("a.jpg: [done]", "b.jpg: [done]"):
+            say(name)
+            advance()
+    assert "2/2" in terminal.getvalue()
+    assert "a second" in terminal.getvalue()
+    assert capsys.readouterr().out == "a.jpg: [done]\nb.jpg: [done]\n"
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with cli_protect._progress(1, True) as (say, _):
+        say("c.jpg: [done]")
+    assert "c.jpg: [done]" in terminal.getvalue()
+
+
+def test_no_progress_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with cli_protect._progress(2, True) as (say, advance):
+        say("a.jpg")
+        advance()
+    assert capsys.readouterr() == ("a.jpg\n", "")
 
 
 def through_pipe(defense_file: Path, data: bytes, *options: str) -> Result:

@@ -13,8 +13,10 @@ as one line on stderr and ends the program with the error's ``exit_code``.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,6 +24,9 @@ from typer.core import TyperGroup
 
 from unmorph import __version__
 from unmorph.errors import UnmorphError
+
+#: The folder of the networks in this package; their own module would load onnxruntime.
+_SHIPPED = Path(__file__).parents[1] / "weights" / "shipped"
 
 
 class _Group(TyperGroup):
@@ -38,6 +43,9 @@ class _Group(TyperGroup):
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"unmorph {__version__}")
+        for path in sorted(_SHIPPED.glob("*.onnx")):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            typer.echo(f"{path.name:24} sha256 {digest}")
         raise typer.Exit
 
 
@@ -53,7 +61,11 @@ app = typer.Typer(
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version, and the networks with their hashes.",
     ),
 ) -> None:
     """Protect portraits against deepfake editing."""

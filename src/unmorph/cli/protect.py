@@ -282,8 +282,9 @@ def _progress(total: int, wanted: bool) -> Iterator[tuple[Any, Any]]:
 
         def advance() -> None:
             bar.advance(task)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f} a second" if speed else "")
+            shown = bar.tasks[0]
+            if shown.elapsed:
+                bar.update(task, rate=f"{shown.completed / shown.elapsed:.1f} a second")
 
         yield say, advance
 
