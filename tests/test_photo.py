@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -278,6 +279,24 @@ def test_damaged_files(tmp_path: Path, portrait: NDArray[np.uint8], name: str) -
     path.write_bytes(damaged(portrait)[name])
     with pytest.raises(PhotoError, match=name):
         read(path)
+
+
+def test_says_nothing_by_itself(tmp_path: Path) -> None:
+    # Pillow logs this damage as an error besides raising it.
+    Image.new("RGB", (9, 9)).save(tmp_path / "odd.tif")
+    data = bytearray((tmp_path / "odd.tif").read_bytes())
+    entry = data.find(struct.pack("<HHIH", 277, 3, 1, 3))  # SamplesPerPixel, TIFF 6.0 section 8
+    data[entry + 8 : entry + 10] = struct.pack("<H", 999)
+    (tmp_path / "odd.tif").write_bytes(data)
+    code = "import sys; from unmorph.photo import read; read(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "odd.tif"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "PhotoError" in done.stderr
+    assert not done.stderr.startswith("More samples")
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

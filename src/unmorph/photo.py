@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import struct
 import uuid
@@ -22,6 +23,10 @@ PathLike = str | os.PathLike[str]
 
 #: The largest photo that is read, in megapixels: beyond it lie decompression bombs.
 MAX_MEGAPIXELS = 100.0
+
+
+# Pillow logs some damage that it then raises for: without this, Python prints it to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
