@@ -10,7 +10,7 @@ from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
 from unmorph.evaluation.record import Record, read_record, write_record
 from unmorph.evaluation.run import Subject, evaluate
-from unmorph.evaluation.tables import render_report, render_summary
+from unmorph.evaluation.tables import render_summary
 
 
 @pytest.fixture
@@ -58,22 +58,6 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(DataError, match=r"x\.json: not a record of `unmorph evaluate`"):
         read_record(tmp_path / "x.json")
-
-
-def test_report_holds_our_figures_and_the_papers(record: Record) -> None:
-    text = render_report([record])
-    figure = record.figures["output"]["l2"].overall
-    assert f"{figure.mean:.5f} ± {figure.standard_error:.5f}" in text
-    assert "| CelebA | *paper*: generator | 0.0018 | 34.05 | 0.9594 |" in text
-    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert all(len({line.count("|") for line in table}) == 1 for table in tables)
-    for edit in record.deepfake["edits"]:
-        assert edit in text
-
-
-def test_metrics_that_were_not_measured_are_dashes(record: Record) -> None:
-    row = next(line for line in render_report([record]).splitlines() if "| mark |" in line)
-    assert row.split("|")[5].strip() == "-"
 
 
 def test_summary_shows_the_figures_that_matter(record: Record) -> None:

@@ -20,16 +20,38 @@ def command(
     deepfake_weights: Path | None = typer.Option(
         None, help="Weights in place of the shipped ones."
     ),
-    defense: str = typer.Option("shipped", help="shipped, none, noise, or an ONNX file."),
+    defense: str = typer.Option(
+        "shipped", help="A defense's name (shipped, pgd, refine-5, none ...), or an ONNX file."
+    ),
+    option: list[str] = typer.Option(
+        [], metavar="KEY=VALUE", help="Change an option of the defense, as in steps=10; repeatable."
+    ),
+    without: str | None = typer.Option(
+        None, help="For an ablation: the loss term that the defense was trained without."
+    ),
     judge: Path | None = typer.Option(None, help="ONNX classifier that judges the edits."),
     labeller: Path | None = typer.Option(
         None, help="ONNX classifier for sets without labels, in place of the shipped one."
     ),
+    channel: str = typer.Option(
+        "none", help="What befalls a photo on its way, as in jpeg-75 or resize-50>jpeg-75."
+    ),
+    protocol: str = typer.Option(
+        "face", help="face (the paper's crops), photo (whole photos), composed (large photos)."
+    ),
+    crop: str = typer.Option(
+        "box", help="How the attacker crops whole photos: box, landmarks or jitter."
+    ),
+    saved_as: str = typer.Option("jpg", help="How whole photos are saved: jpg, png or webp."),
+    repeat: int = typer.Option(1, min=1, help="How often the attacker applies each edit."),
     metrics: str = typer.Option("all", help="all, fast (l2, psnr, ssim), or names with commas."),
+    subset: str | None = typer.Option(
+        None, help="A fixed part of the set: paper-200 (for slow methods) or paper-100."
+    ),
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
-    epsilon: float = typer.Option(0.05, min=0, help="How far the defense `noise` goes, of [-1,1]."),
-    seed: int = typer.Option(0, help="Seed of the defense `noise`."),
+    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    seed: int = typer.Option(0, help="Seed of what a defense draws at random."),
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
 ) -> None:
@@ -47,10 +69,15 @@ def command(
         TimeRemainingColumn,
     )
 
+    from unmorph import channels
+    from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
+    from unmorph.datasets.subsets import named_subset
     from unmorph.evaluation.measures import parse_measures
     from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller, open_subject
+    from unmorph.evaluation.photos import Journey, describe_photos, evaluate_photos, open_photos
     from unmorph.evaluation.record import write_record
+    from unmorph.evaluation.repeated import repeat_edits
     from unmorph.evaluation.run import drop_unreadable, evaluate
     from unmorph.evaluation.tables import render_summary
 
@@ -61,6 +88,8 @@ def command(
         faces, dropped = drop_unreadable(faces)
         for name in dropped:
             console.print(f"left out, unreadable: {name}")
+    if subset is not None:
+        faces = named_subset(faces, subset)
     subject = open_subject(
         deepfake,
         defense,
@@ -68,10 +97,14 @@ def command(
         judge=judge,
         epsilon=epsilon,
         seed=seed,
+        options=parse_pairs(option),
+        without=without,
         device=device,
     )
+    subject = repeat_edits(subject, repeat)
+    sent = None if channel == "none" else channels.load(channel)
     fill_in = None
-    if faces.labels is None:
+    if faces.labels is None or protocol != "face":
         fill_in = open_labeller(labeller or SHIPPED_CLASSIFIER)
     progress_file = output.with_name(output.name + ".progress.npz")
     columns = (
@@ -82,19 +115,43 @@ def command(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"{dataset}, {deepfake}, {defense}", total=None)
-        record = evaluate(
-            subject,
-            faces,
-            about_dataset={"name": dataset, "split": split if dataset == "celeba" else None},
-            metric_names=metric_names,
-            labeller=fill_in,
-            batch_size=batch_size,
-            limit=limit,
-            device=device,
-            seed=seed,
-            progress_file=progress_file,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        about = {
+            "name": dataset,
+            "split": split if dataset == "celeba" else None,
+            "subset": subset,
+        }
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if protocol == "face":
+            record = evaluate(
+                subject,
+                faces,
+                about_dataset=about,
+                metric_names=metric_names,
+                labeller=fill_in,
+                channel=sent,
+                batch_size=batch_size,
+                limit=limit,
+                device=device,
+                seed=seed,
+                progress_file=progress_file,
+                on_progress=advance,
+            )
+        else:
+            record = evaluate_photos(
+                subject,
+                open_photos(protocol, faces, seed),
+                Journey(sent, crop, saved_as, seed),
+                about_dataset={**about, **describe_photos(faces)},
+                metric_names=metric_names,
+                labeller=fill_in,
+                limit=limit,
+                device=device,
+                progress_file=progress_file,
+                on_progress=advance,
+            )
     write_record(record, output)
     progress_file.unlink()
     typer.echo(render_summary(record))

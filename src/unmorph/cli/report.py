@@ -1,4 +1,4 @@
-"""``unmorph report``: render records of ``unmorph evaluate``."""
+"""``unmorph report``: render records of ``unmorph evaluate`` and ``unmorph bench-defenses``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,25 @@ from unmorph.cli._extras import require
 
 
 def command(
-    records: list[Path] = typer.Argument(..., help="JSON records that `unmorph evaluate` wrote."),
-    output: Path = typer.Option(..., "-o", "--output", help="The Markdown file to write."),
+    records: list[Path] = typer.Argument(
+        ..., help="JSON records that `unmorph evaluate` and `unmorph bench-defenses` wrote."
+    ),
+    output: list[Path] = typer.Option(
+        ..., "-o", "--output", help="The .md, .html or .tex file to write; repeatable."
+    ),
+    picture: list[Path] = typer.Option(
+        [], help="A PNG to show, as `unmorph figure` draws it; HTML holds it; repeatable."
+    ),
 ) -> None:
-    """Render records as Markdown tables, the paper's own numbers beside them."""
+    """Render records as tables with the paper's own numbers beside them."""
     require("train")
+    from unmorph.evaluation.document import Picture, render
     from unmorph.evaluation.record import read_record, write_whole
-    from unmorph.evaluation.tables import render_report
+    from unmorph.evaluation.tables import build_report
 
-    text = render_report([read_record(path) for path in records])
-    write_whole(output, text.encode())
-    typer.echo(f"wrote {output}")
+    pictures = [Picture.open(path) for path in picture]
+    document = build_report([read_record(path) for path in records], pictures)
+    texts = {path: render(document, path) for path in output}
+    for path, text in texts.items():
+        write_whole(path, text.encode())
+        typer.echo(f"wrote {path}")

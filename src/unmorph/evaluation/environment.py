@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 #: Packages whose version can change a figure.
 _PACKAGES = ("unmorph", "torch", "onnxruntime", "numpy", "pillow", "torchmetrics", "scikit-image")
+
+
+def circumstances(device: str) -> dict[str, Any]:
+    """Return what every record says of its making: ``created``, ``machine`` and so on."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(device),
+        "versions": versions(),
+        "commit": commit(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,9 @@ from unmorph.weights.store import sha256
 #: The classifier that is part of the package.
 SHIPPED_CLASSIFIER = SHIPPED / "attributes.onnx"
 
+#: The loss terms that an ablation leaves out (the paper's table 4).
+LOSS_TERMS = ("L_pix", "L_feat", "L_adv")
+
 
 def _through_numpy(function: Callable[..., np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
     """Let a numpy function take and return tensors, on the device of the first."""
@@ -138,9 +141,14 @@ def open_subject(
     epsilon: float = 0.05,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
+    without: str | None = None,
     device: str = "cpu",
 ) -> Subject:
-    """Open everything that one run puts together; the arguments are those of the functions above.
+    """Open everything that one run puts together.
+
+    Args:
+        without: for an ablation, the loss term that the defense was trained without: one of
+            `LOSS_TERMS`. The other arguments are those of the functions above.
 
     Raises:
         ConfigError: a name is unknown.
@@ -150,6 +158,9 @@ def open_subject(
     opened_defense, about_defense = open_defense(
         defense, opened_deepfake, epsilon=epsilon, seed=seed, options=options
     )
+    if without is not None and without not in LOSS_TERMS:
+        raise ConfigError(f"unknown loss term {without!r}; choose one of {', '.join(LOSS_TERMS)}")
+    about_defense["without"] = without
     opened_judge, about_judge = open_judge(judge) if judge else (None, None)
     about = {"deepfake": about_deepfake, "defense": about_defense, "judge": about_judge}
     return Subject(opened_deepfake, opened_defense.protect, opened_judge, about)

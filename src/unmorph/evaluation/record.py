@@ -1,9 +1,14 @@
-"""One JSON file a run: everything that a table or a figure needs, and how it came about."""
+"""One JSON file a run: everything that a table or a figure needs, and how it came about.
+
+There are three kinds, named by ``kind``: ``evaluation`` (`Record`), ``timing`` (`TimingRecord`) and
+``tuning`` (`unmorph.evaluation.tuning`, which nothing reads back).
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -60,11 +65,46 @@ class Record:
         return figure.overall.mean if figure else None
 
 
-def write_record(record: Record, path: str | os.PathLike[str]) -> None:
+@dataclass(frozen=True)
+class MethodTime:
+    """How long one defense takes.
+
+    Attributes:
+        defense: as in `Record`.
+        seconds: to protect one face, over the faces that were timed.
+    """
+
+    defense: dict[str, Any]
+    seconds: Summary
+
+
+@dataclass(frozen=True)
+class TimingRecord:
+    """What one timing run found: all methods on one machine, one after the other.
+
+    Attributes:
+        methods: in the order of the run. The others are as in `Record`.
+    """
+
+    created: str
+    dataset: dict[str, Any]
+    deepfake: dict[str, Any]
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    commit: str | None
+    methods: list[MethodTime]
+
+
+def write_record(record: Record | TimingRecord, path: str | os.PathLike[str]) -> None:
     """Write a record, whole or not at all."""
-    text = json.dumps(
-        {"schema_version": SCHEMA_VERSION, **asdict(record)}, indent=1, allow_nan=False
-    )
+    write_json("timing" if isinstance(record, TimingRecord) else "evaluation", asdict(record), path)
+
+
+def write_json(kind: str, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a record's content under its kind, whole or not at all."""
+    head = {"schema_version": SCHEMA_VERSION, "kind": kind}
+    text = json.dumps({**head, **content}, indent=1, allow_nan=False)
     write_whole(Path(path), (text + "\n").encode())
 
 
@@ -79,11 +119,11 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_record(path: str | os.PathLike[str]) -> Record:
-    """Read a record.
+def read_record(path: str | os.PathLike[str]) -> Record | TimingRecord:
+    """Read a record of an evaluation or a timing run.
 
     Raises:
-        DataError: the file cannot be read, is no record, or is of another schema version.
+        DataError: the file cannot be read, is no such record, or is of another schema version.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -99,25 +139,42 @@ def read_record(path: str | os.PathLike[str]) -> Record:
             f"{path}: a record of schema version {version}, this unmorph reads {SCHEMA_VERSION}; "
             "run `unmorph evaluate` again, or use the unmorph that wrote it"
         )
-    expected = {field.name for field in fields(Record)}
+    kind = content.pop("kind", None)
+    if kind not in _READERS:
+        raise DataError(f"{path}: a record of kind {kind!r}; expected one of {', '.join(_READERS)}")
+    layout, build = _READERS[kind]
+    expected = {field.name for field in fields(layout)}
     if wrong := expected.symmetric_difference(content):
         raise DataError(
-            f"{path}: a damaged record, {', '.join(sorted(wrong))} missing or unknown; "
-            "run `unmorph evaluate` again"
+            f"{path}: a damaged record, {', '.join(sorted(wrong))} missing or unknown; run it again"
         )
     try:
-        content["figures"] = {
-            comparison: {metric: _figure(value) for metric, value in table.items()}
-            for comparison, table in content["figures"].items()
-        }
+        return build(content)
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: a damaged record, its figures are malformed ({error}); "
-            "run `unmorph evaluate` again"
+            f"{path}: a damaged record, its figures are malformed ({error}); run it again"
         ) from error
-    return Record(**content)
+
+
+def _evaluation(content: dict[str, Any]) -> Record:
+    figures = {
+        comparison: {metric: _figure(value) for metric, value in table.items()}
+        for comparison, table in content["figures"].items()
+    }
+    return Record(**{**content, "figures": figures})
+
+
+def _timing(content: dict[str, Any]) -> TimingRecord:
+    methods = [MethodTime(m["defense"], Summary(**m["seconds"])) for m in content["methods"]]
+    return TimingRecord(**{**content, "methods": methods})
 
 
 def _figure(value: dict[str, Any]) -> Figure:
     edits = {edit: Summary(**summary) for edit, summary in value["edits"].items()}
     return Figure(Summary(**value["overall"]), edits)
+
+
+_READERS: dict[str, tuple[type, Callable[[dict[str, Any]], Record | TimingRecord]]] = {
+    "evaluation": (Record, _evaluation),
+    "timing": (TimingRecord, _timing),
+}

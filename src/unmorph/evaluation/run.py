@@ -22,7 +22,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,9 +33,11 @@ from torch import Tensor
 
 from unmorph import metrics
 from unmorph.attributes import ATTRIBUTES
+from unmorph.channels.batches import send
+from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError, DataError
-from unmorph.evaluation.environment import commit, machine, versions
+from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.measures import Measure, load_measures
 from unmorph.evaluation.record import Figure, Record, write_whole
 from unmorph.evaluation.summary import summarise
@@ -84,9 +86,17 @@ class Subject:
 
 @torch.no_grad()
 def measure_batch(
-    subject: Subject, faces: Tensor, labels: Tensor | None, measures: Mapping[str, Measure]
+    subject: Subject,
+    faces: Tensor,
+    labels: Tensor | None,
+    measures: Mapping[str, Measure],
+    channel: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Return the figures of one face batch by ``comparison/metric``, each (N,) or (N, edits)."""
+    """Return the figures of one face batch by ``comparison/metric``, each (N,) or (N, edits).
+
+    A channel changes faces and protected faces alike before the deepfake gets them; then every
+    comparison but ``input`` is of what arrives.
+    """
 
     def prepare(batch: Tensor) -> dict[str, Any]:
         return {name: measure.prepare(batch) for name, measure in measures.items()}
@@ -100,6 +110,9 @@ def measure_batch(
     unchanged = torch.equal(protected, faces)
     original, shielded = prepare(faces), prepare(protected)
     found = {f"input/{name}": values for name, values in compare(original, shielded)}
+    if channel is not None:
+        faces, protected = channel(faces), channel(protected)
+        original, shielded = prepare(faces), prepare(protected)
     columns: dict[str, list[Tensor]] = defaultdict(list)
     untouched = judge(faces) if judge else None
     for edit in deepfake.edits:
@@ -139,6 +152,7 @@ def evaluate(
     about_dataset: Mapping[str, Any],
     metric_names: tuple[str, ...],
     labeller: Callable[[Tensor], Tensor] | None = None,
+    channel: Channel | None = None,
     batch_size: int = 16,
     limit: int | None = None,
     device: str = "cpu",
@@ -154,9 +168,10 @@ def evaluate(
         about_dataset: what the record says of the set beside its count and file hashes.
         metric_names: as `unmorph.evaluation.measures.parse_measures` returns them.
         labeller: a face batch to present labels (N, 5) of 0 and 1.
+        channel: what faces and protected faces go through on their way to the deepfake, in 8 bits.
         limit: only the first so many faces.
         device: where torch runs.
-        seed: only recorded here; whoever built the defense used it.
+        seed: of the channel; whoever built the defense used it too.
         progress_file: kept beside the output while the run lasts, so that a stopped run goes on
             where it was; removed at the end by the caller.
         on_progress: called with the faces done and in all.
@@ -182,29 +197,20 @@ def evaluate(
         "size": size,
         "labels": _label_source(needs_labels, dataset),
         "precision": "float32",
+        "channel": channel.name if channel else "none",
     }
-    about_faces = {
-        **about_dataset,
-        "count": total,
-        "available": len(dataset),
-        "files": {dataset.source.path.name: dataset.source.sha256()},
-        "photos_sha256": hashlib.sha256("\n".join(dataset.names[:total]).encode()).hexdigest(),
-    }
+    about_faces = describe_faces(dataset, total, about_dataset)
     key = json.dumps([settings, about_faces, dict(subject.about)], sort_keys=True)
-    progress = _Progress(progress_file, key)
+    progress = Progress(progress_file, key)
     measures = load_measures(metric_names, torch.device(device))
     start = time.monotonic()
     try:
         for first in range(progress.done, total, batch_size):
             indices = range(first, min(first + batch_size, total))
-            photos = np.stack([dataset.face(index, size) for index in indices])
-            faces = torch.from_numpy(to_faces(photos)).to(device)
-            labels = None
-            if needs_labels and dataset.labels is not None:
-                labels = torch.from_numpy(dataset.labels[first : indices.stop]).to(device)
-            elif needs_labels and labeller is not None:
-                labels = labeller(faces)
-            found = measure_batch(subject, faces, labels, measures)
+            faces, labels = load_batch(dataset, indices, size, labeller, device)
+            # Every face its own noise and jitter, which its protected twin shares.
+            sent = partial(send, channel, seeds=[seed + i for i in indices]) if channel else None
+            found = measure_batch(subject, faces, labels if needs_labels else None, measures, sent)
             progress.add({name: values.float().cpu().numpy() for name, values in found.items()})
             on_progress(progress.done, total)
     finally:
@@ -215,18 +221,41 @@ def evaluate(
     movement = torch.from_numpy(arrays["unprotected/l2"])
     settings["moved_threshold"] = metrics.moved_threshold(movement)
     return Record(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         dataset=about_faces,
         deepfake=dict(subject.about["deepfake"]),
         defense=dict(subject.about["defense"]),
         judge=subject.about["judge"],
         settings=settings,
-        machine=machine(device),
-        versions=versions(),
-        commit=commit(),
+        **circumstances(device),
         seconds=round(progress.seconds + time.monotonic() - start, 1),
         figures=figures(arrays, subject.deepfake.edits),
     )
+
+
+def describe_faces(dataset: FaceDataset, count: int, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of the first ``count`` faces of a set, beside what is given."""
+    return {
+        **about,
+        "count": count,
+        "available": len(dataset),
+        "files": {dataset.source.path.name: dataset.source.sha256()},
+        "photos_sha256": hashlib.sha256("\n".join(dataset.names[:count]).encode()).hexdigest(),
+    }
+
+
+def load_batch(
+    dataset: FaceDataset,
+    indices: range,
+    size: int,
+    labeller: Callable[[Tensor], Tensor] | None = None,
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor | None]:
+    """Return faces (N, 3, size, size) and labels (N, 5) of the set, else of the labeller."""
+    photos = np.stack([dataset.face(index, size) for index in indices])
+    faces = torch.from_numpy(to_faces(photos)).to(device)
+    if dataset.labels is not None:
+        return faces, torch.from_numpy(dataset.labels[indices.start : indices.stop]).to(device)
+    return faces, labeller(faces) if labeller else None
 
 
 def _label_source(needs_labels: bool, dataset: FaceDataset) -> str:
@@ -284,7 +313,7 @@ def _figure(
     return Figure(summarise(array, mask), by_edit)
 
 
-class _Progress:
+class Progress:
     """The per-image figures so far, in memory and now and then in a file.
 
     Raises:

@@ -1,0 +1,76 @@
+"""``unmorph bench-defenses``: how long each defense takes for a face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from unmorph.cli._extras import require
+
+
+def command(
+    data: Path = typer.Option(..., help="Folder or zip of the photos."),
+    output: Path = typer.Option(..., "-o", "--output", help="The JSON record to write."),
+    defense: list[str] = typer.Option(
+        ["shipped", "pgd-paper", "pgd"],
+        metavar="NAME[:KEY=VALUE,...]",
+        help="A defense's name, with options after a colon, or an ONNX file; repeatable.",
+    ),
+    dataset: str = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces)."),
+    split: str = typer.Option("test", help="CelebA's partition: train, val or test."),
+    deepfake: str = typer.Option("stargan", help="A deepfake's name."),
+    deepfake_weights: Path | None = typer.Option(
+        None, help="Weights in place of the shipped ones."
+    ),
+    labeller: Path | None = typer.Option(None, help="ONNX classifier for sets without labels."),
+    faces: int = typer.Option(100, min=1, help="Faces, drawn at random but always the same."),
+    budget: float | None = typer.Option(
+        None, min=0, help="Cut a method short after so many seconds; the record says where."
+    ),
+    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+) -> None:
+    """Time defenses one after the other on the same faces, warm; writes one JSON record."""
+    require("train")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from unmorph.cli._pairs import parse_defense
+    from unmorph.datasets.named import load_named
+    from unmorph.datasets.subsets import draw
+    from unmorph.evaluation.participants import (
+        SHIPPED_CLASSIFIER,
+        open_deepfake,
+        open_defense,
+        open_labeller,
+    )
+    from unmorph.evaluation.record import write_record
+    from unmorph.evaluation.tables import method_name
+    from unmorph.evaluation.timing import time_defenses
+
+    drawn = draw(load_named(dataset, data, split), faces)
+    network, about = open_deepfake(deepfake, deepfake_weights, device)
+    methods = []
+    for text in defense:
+        name, options = parse_defense(text)
+        methods.append(open_defense(name, network, epsilon=epsilon, options=options))
+    fill_in = None if drawn.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("faces", total=len(methods) * faces)
+        record = time_defenses(
+            methods,
+            drawn,
+            size=network.size,
+            about_dataset={"name": dataset, "split": split if dataset == "celeba" else None},
+            about_deepfake=about,
+            labeller=fill_in,
+            budget=budget,
+            device=device,
+            on_face=lambda: bar.advance(task),
+        )
+    write_record(record, output)
+    for method in record.methods:
+        time = method.seconds
+        typer.echo(f"{method_name(method.defense)}: {time.mean:.4f} s a face, {time.count} faces")
+    typer.echo(f"wrote {output}")

@@ -1,0 +1,161 @@
+"""``unmorph figure``: the paper's figures 3 and 4 of chosen faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from unmorph.cli._extras import require
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from unmorph.evaluation.run import Deepfake
+
+app = typer.Typer(no_args_is_help=True, help="Draw the paper's figures of chosen faces as PNG.")
+
+_DATA = typer.Option(..., help="Folder or zip of the photos.")
+_OUT = typer.Option(..., "-o", "--output", help="The PNG file to write.")
+_FACE = typer.Option([0], help="A face's place in the set, from 0; repeatable.")
+_DATASET = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces).")
+_SPLIT = typer.Option("test", help="CelebA's partition: train, val or test.")
+_DEEPFAKE = typer.Option("stargan", help="A deepfake's name, or an ONNX file.")
+_WEIGHTS = typer.Option(None, help="Weights in place of the shipped ones.")
+_LABELLER = typer.Option(None, help="ONNX classifier for sets without labels.")
+_EPSILON = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1].")
+_SEED = typer.Option(0, help="Seed of what a defense draws at random.")
+_DEVICE = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ...")
+
+_DEFENSE_HELP = "A defense's name, with options after a colon, or an ONNX file"
+
+
+@app.command()
+def edits(
+    data: Path = _DATA,
+    output: Path = _OUT,
+    face: list[int] = _FACE,
+    defense: str = typer.Option("shipped", metavar="NAME[:KEY=VALUE,...]", help=_DEFENSE_HELP),
+    dataset: str = _DATASET,
+    split: str = _SPLIT,
+    deepfake: str = _DEEPFAKE,
+    deepfake_weights: Path | None = _WEIGHTS,
+    labeller: Path | None = _LABELLER,
+    epsilon: float = _EPSILON,
+    seed: int = _SEED,
+    device: str = _DEVICE,
+) -> None:
+    """Draw all edits of each face without and with a defense (the paper's figure 3)."""
+    require("train")
+    from unmorph.cli._pairs import parse_defense
+    from unmorph.evaluation.figures import draw_edits
+    from unmorph.evaluation.participants import open_deepfake, open_defense
+    from unmorph.evaluation.tables import method_name
+
+    network, _ = open_deepfake(deepfake, deepfake_weights, device)
+    name, options = parse_defense(defense)
+    opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
+    faces, labels = _load(data, dataset, split, face, labeller, network, device)
+    picture = draw_edits(network, opened.protect, faces, labels)
+    caption = f"Edits without and with the defense {method_name(about)}"
+    _save(picture, output, f"{caption}; {_whose(dataset, split, face)}")
+
+
+@app.command()
+def differences(
+    data: Path = _DATA,
+    output: Path = _OUT,
+    face: list[int] = _FACE,
+    defense: list[str] = typer.Option(
+        ["pgd-paper", "shipped"],
+        metavar="NAME[:KEY=VALUE,...]",
+        help=f"{_DEFENSE_HELP}; repeatable.",
+    ),
+    edit: str = typer.Option("Blond_Hair", help="The edit that the deepfake makes."),
+    dataset: str = _DATASET,
+    split: str = _SPLIT,
+    deepfake: str = _DEEPFAKE,
+    deepfake_weights: Path | None = _WEIGHTS,
+    labeller: Path | None = _LABELLER,
+    epsilon: float = _EPSILON,
+    seed: int = _SEED,
+    device: str = _DEVICE,
+) -> None:
+    """Draw how protected faces differ from their edits, in pixels and LBP (figure 4)."""
+    require("train")
+    from unmorph.cli._pairs import parse_defense
+    from unmorph.evaluation.figures import AMPLIFIED, draw_differences
+    from unmorph.evaluation.participants import open_deepfake, open_defense
+    from unmorph.evaluation.tables import method_name
+
+    network, _ = open_deepfake(deepfake, deepfake_weights, device)
+    methods = {}
+    for text in defense:
+        name, options = parse_defense(text)
+        opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
+        methods[method_name(about)] = opened.protect
+    faces, labels = _load(data, dataset, split, face, labeller, network, device)
+    picture = draw_differences(network, methods, faces, labels, edit)
+    caption = f"Difference of x_adv and G(x_adv) under {edit}, pixels (x {AMPLIFIED}) and LBP"
+    _save(picture, output, f"{caption}; {_whose(dataset, split, face)}")
+
+
+@app.command()
+def heatmap(
+    records: list[Path] = typer.Argument(..., help="JSON records that `unmorph evaluate` wrote."),
+    output: Path = _OUT,
+) -> None:
+    """Draw which defense survives which channel, from records alone."""
+    require("train")
+    from unmorph.evaluation.heatmap import draw_panels, panels
+    from unmorph.evaluation.record import Record, read_record
+
+    every = [read_record(path) for path in records]
+    picture = draw_panels(panels(record for record in every if isinstance(record, Record)))
+    _save(picture, output, "Strict DSR (in brackets the mean of s) by channel and defense")
+
+
+def _load(
+    data: Path,
+    dataset: str,
+    split: str,
+    places: list[int],
+    labeller: Path | None,
+    deepfake: Deepfake,
+    device: str,
+) -> tuple[Tensor, Tensor]:
+    from unmorph.datasets.named import load_named
+    from unmorph.errors import ConfigError
+    from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller
+    from unmorph.evaluation.run import load_batch
+
+    every = load_named(dataset, data, split)
+    if wrong := [place for place in places if not 0 <= place < len(every)]:
+        raise ConfigError(f"no face {wrong[0]} in the set; choose from 0 to {len(every) - 1}")
+    chosen = every.subset(places)
+    faces, labels = load_batch(chosen, range(len(places)), deepfake.size, device=device)
+    if labels is None:
+        labels = open_labeller(labeller or SHIPPED_CLASSIFIER)(faces)
+    return faces, labels
+
+
+def _whose(dataset: str, split: str, places: list[int]) -> str:
+    name = f"{dataset} {split}" if dataset == "celeba" else dataset
+    return f"{name}, {'face' if len(places) == 1 else 'faces'} {', '.join(map(str, places))}"
+
+
+def _save(picture: Image, output: Path, caption: str) -> None:
+    import io
+
+    from PIL.PngImagePlugin import PngInfo
+
+    from unmorph.evaluation.record import write_whole
+
+    about = PngInfo()
+    about.add_text("Description", caption)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=about)
+    write_whole(output, buffer.getvalue())
+    typer.echo(f"wrote {output}")

@@ -1,0 +1,80 @@
+"""``unmorph tune``: search the options of an iterative defense on a validation set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from unmorph.cli._extras import require
+
+
+def command(
+    defense: str = typer.Argument(..., help="An iterative defense: pgd, i-fgsm, mi-fgsm ..."),
+    data: Path = typer.Option(..., help="Folder or zip of the photos."),
+    output: Path = typer.Option(..., "-o", "--output", help="The JSON record to write."),
+    grid: list[str] = typer.Option(
+        ["step_size=0.001,0.002,0.005,0.01", "steps=10,100"],
+        metavar="KEY=VALUE,VALUE...",
+        help="Values to try of an option; all combinations are tried; repeatable.",
+    ),
+    dataset: str = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces)."),
+    split: str = typer.Option("val", help="CelebA's partition; never tune on test."),
+    deepfake: str = typer.Option("stargan", help="A deepfake's name."),
+    deepfake_weights: Path | None = typer.Option(
+        None, help="Weights in place of the shipped ones."
+    ),
+    labeller: Path | None = typer.Option(None, help="ONNX classifier for sets without labels."),
+    limit: int = typer.Option(32, min=1, help="Faces to try on, always the same ones."),
+    batch_size: int = typer.Option(16, min=1, help="Faces at once."),
+    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    seed: int = typer.Option(0, help="Seed of what a defense draws at random."),
+    device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+) -> None:
+    """Try combinations of options and say which suppresses edits most; writes one JSON record."""
+    require("train")
+    from collections.abc import Mapping
+    from typing import Any
+
+    from unmorph.cli._pairs import parse_pairs
+    from unmorph.datasets.named import load_named
+    from unmorph.datasets.subsets import draw
+    from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller, open_subject
+    from unmorph.evaluation.record import write_json
+    from unmorph.evaluation.run import Subject
+    from unmorph.evaluation.tuning import tune
+
+    faces = draw(load_named(dataset, data, split), limit)
+
+    def build(options: Mapping[str, str]) -> Subject:
+        return open_subject(
+            deepfake,
+            defense,
+            weights=deepfake_weights,
+            epsilon=epsilon,
+            seed=seed,
+            options=options,
+            device=device,
+        )
+
+    def show(trial: dict[str, Any]) -> None:
+        chosen = " ".join(f"{key}={value}" for key, value in trial["options"].items())
+        typer.echo(f"{chosen}: s {trial['s']:.4f}, {trial['input_psnr']:.2f} dB")
+
+    content = tune(
+        build,
+        {key: values.split(",") for key, values in parse_pairs(grid).items()},
+        faces,
+        about_dataset={"name": dataset, "split": split if dataset == "celeba" else None},
+        labeller=None
+        if faces.labels is not None
+        else open_labeller(labeller or SHIPPED_CLASSIFIER),
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+        on_trial=show,
+    )
+    write_json("tuning", content, output)
+    typer.echo("best:")
+    show(content["best"])
+    typer.echo(f"wrote {output}")

@@ -1,0 +1,113 @@
+"""The paper's figures 3 and 4, drawn from faces and networks with nothing but Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unmorph.evaluation.run import Deepfake
+from unmorph.metrics import lbp_maps
+
+#: How strongly pictures exaggerate a difference of pixels.
+AMPLIFIED = 10
+
+_CELL = 144
+_GAP = 6
+_LINE = 20
+
+Protect = Callable[[Tensor, Tensor], Tensor]
+Pixels = NDArray[np.uint8]
+
+
+@torch.no_grad()
+def draw_edits(deepfake: Deepfake, protect: Protect, faces: Tensor, labels: Tensor) -> Image.Image:
+    """Draw figure 3: each face and its edits in one row, the same protected in the next.
+
+    Args:
+        faces: (N, 3, H, W) in [-1,1].
+        labels: the present labels, (N, 5) of 0 and 1.
+    """
+    rows, titles = [], []
+    protected = protect(faces, labels)
+    pairs = {"no defense": faces, "protected": protected}
+    for index in range(len(faces)):
+        for title, batch in pairs.items():
+            face, label = batch[index : index + 1], labels[index : index + 1]
+            edited = [deepfake.edit(face, deepfake.targets(e, label)) for e in deepfake.edits]
+            rows.append([_pixels(picture[0]) for picture in (face, *edited)])
+            titles.append(title)
+    names = ["input", *(edit.replace("_", " ").lower() for edit in deepfake.edits)]
+    return _sheet(rows, names, titles)
+
+
+@torch.no_grad()
+def draw_differences(
+    deepfake: Deepfake,
+    defenses: Mapping[str, Protect],
+    faces: Tensor,
+    labels: Tensor,
+    edit: str,
+) -> Image.Image:
+    """Draw figure 4: x_adv, G(x_adv) and their difference, in pixels and in LBP codes.
+
+    Each face has a row for each defense.
+
+    Args:
+        defenses: by the name that its rows get.
+        faces: (N, 3, H, W) in [-1,1].
+        labels: the present labels, (N, 5) of 0 and 1.
+        edit: which edit G makes.
+    """
+    rows: list[list[Pixels]] = []
+    titles = []
+    shielded = {name: protect(faces, labels) for name, protect in defenses.items()}
+    targets = deepfake.targets(edit, labels)
+    edited = {name: deepfake.edit(batch, targets) for name, batch in shielded.items()}
+    for index in range(len(faces)):
+        for name in defenses:
+            before, after = shielded[name][index], edited[name][index]
+            difference = AMPLIFIED * (after - before).abs() - 1
+            codes = lbp_maps(torch.stack([before, after])).numpy()
+            changed = np.abs(codes[0].astype(int) - codes[1]).astype(np.uint8)
+            cells = [_pixels(before), _pixels(after), _pixels(difference)]
+            rows.append([*cells, *(_grey(plane) for plane in (*codes, changed))])
+            titles.append(name)
+    names = ["x_adv", "G(x_adv)", f"difference x {AMPLIFIED}"]
+    return _sheet(rows, [*names, "LBP x_adv", "LBP G(x_adv)", "LBP difference"], titles)
+
+
+def _pixels(face: Tensor) -> Pixels:
+    levels = ((face.cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    pixels: Pixels = levels.permute(1, 2, 0).contiguous().numpy()
+    return pixels
+
+
+def _grey(plane: NDArray[Any]) -> Pixels:
+    return np.repeat(plane[:, :, None], 3, axis=2)
+
+
+def _sheet(
+    rows: Sequence[Sequence[Pixels]], columns: Sequence[str], titles: Sequence[str]
+) -> Image.Image:
+    """Lay pictures out in a grid with a title above each column and left of each row."""
+    font = ImageFont.load_default(13)
+    side = _GAP * 2 + max(round(font.getlength(title)) for title in titles)
+    step = _CELL + _GAP
+    size = (side + len(columns) * step, _LINE + len(rows) * step)
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    for column, title in enumerate(columns):
+        draw.text((side + column * step + _CELL / 2, _LINE / 2), title, "black", font, anchor="mm")
+    for number, (row, title) in enumerate(zip(rows, titles, strict=True)):
+        top = _LINE + number * step
+        draw.text((_GAP, top + _CELL / 2), title, "black", font, anchor="lm")
+        for column, pixels in enumerate(row):
+            cell = Image.fromarray(pixels).resize((_CELL, _CELL), Image.Resampling.NEAREST)
+            picture.paste(cell, (side + column * step, top))
+    return picture

@@ -1,0 +1,87 @@
+"""Search an iterative defense's options on a validation set."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from unmorph.datasets.base import FaceDataset
+from unmorph.errors import DataError
+from unmorph.evaluation.environment import circumstances
+from unmorph.evaluation.record import Record
+from unmorph.evaluation.run import Subject, evaluate
+
+#: What is kept of each trial: name, comparison, metric.
+FIGURES = (
+    ("s", "suppression", "s"),
+    ("strict_dsr", "suppression", "strict_dsr"),
+    ("output_l2", "output", "l2"),
+    ("total_l2", "total", "l2"),
+    ("input_l2", "input", "l2"),
+    ("input_psnr", "input", "psnr"),
+)
+
+
+def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Return every choice of one value for each option."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def tune(
+    open_subject: Callable[[Mapping[str, str]], Subject],
+    grid: Mapping[str, Sequence[str]],
+    dataset: FaceDataset,
+    *,
+    about_dataset: Mapping[str, Any],
+    labeller: Callable[..., Any] | None = None,
+    batch_size: int = 16,
+    device: str = "cpu",
+    seed: int = 0,
+    on_trial: Callable[[dict[str, Any]], None] = lambda trial: None,
+) -> dict[str, Any]:
+    """Try every combination and return the content of a record of kind ``tuning``.
+
+    Its ``trials`` hold options and figures; ``best`` is the trial with the highest mean
+    suppression. The other arguments are those of `unmorph.evaluation.run.evaluate`.
+
+    Args:
+        open_subject: builds deepfake and defense for one combination.
+        grid: for each option, the values to try.
+        dataset: a validation set, never the test set.
+        on_trial: called with each trial.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+        DataError: a photo cannot be read, or the deepfake does nothing to any of them.
+    """
+    trials: list[dict[str, Any]] = []
+    records: list[Record] = []
+    for options in combinations(grid):
+        record = evaluate(
+            open_subject(options),
+            dataset,
+            about_dataset=about_dataset,
+            metric_names=("l2", "psnr"),
+            labeller=labeller,
+            batch_size=batch_size,
+            device=device,
+            seed=seed,
+        )
+        records.append(record)
+        if record.mean("suppression", "s") is None:
+            raise DataError(f"{dataset.source.path}: the deepfake moves none of these faces")
+        figures = {name: record.mean(table, metric) for name, table, metric in FIGURES}
+        trials.append({"options": options, **figures, "seconds": record.seconds})
+        on_trial(trials[-1])
+    first = records[0]
+    defense = {key: first.defense[key] for key in ("name", "epsilon")}
+    return {
+        **circumstances(device),
+        "dataset": first.dataset,
+        "deepfake": first.deepfake,
+        "defense": defense,
+        "settings": {**first.settings, "grid": {key: list(values) for key, values in grid.items()}},
+        "trials": trials,
+        "best": max(trials, key=lambda trial: trial["s"]),
+    }

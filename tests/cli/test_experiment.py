@@ -1,0 +1,118 @@
+"""The commands of the paper's experiment, from photos to a report, with tiny networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from unmorph.cli import app
+from unmorph.datasets.subsets import SUBSETS
+from unmorph.deepfakes.stargan import Generator
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory, classifier_file: Path) -> list[str]:
+    """The options that name four photos and a small StarGAN."""
+    folder = tmp_path_factory.mktemp("experiment")
+    torch.manual_seed(0)
+    weights = folder / "tiny-G.ckpt"
+    torch.save(Generator(conv_dim=2, repeat_num=1).state_dict(), weights)
+    photos = folder / "photos"
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for index in range(4):
+        pixels = generator.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{index}.png")
+    options = ["--data", str(photos), "--dataset", "folder", "--labeller", str(classifier_file)]
+    return [*options, "--deepfake-weights", str(weights)]
+
+
+def run(*arguments: object) -> Any:
+    """Return the result of one command."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def done(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return str(result.output)
+
+
+def test_evaluate_an_attack_on_a_subset(
+    common: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SUBSETS, "paper-200", 2)
+    command = ["evaluate", *common, "--metrics", "l2", "--defense", "pgd", "--batch-size", 1]
+    path = tmp_path / "x.json"
+    command += ["--subset", "paper-200", "--option", "steps=2", "--option", "mode=invalid"]
+    done(*command, "-o", path)
+    content = json.loads(path.read_text())
+    assert (content["kind"], content["dataset"]["subset"]) == ("evaluation", "paper-200")
+    assert content["dataset"]["count"] == 2
+    assert content["defense"]["changed"] == {"steps": "2", "mode": "invalid"}
+    assert content["defense"]["options"]["steps"] == 2
+    again = tmp_path / "again.json"
+    done(*command, "-o", again)
+    assert json.loads(again.read_text())["figures"] == content["figures"]
+
+    wrong = run(*command, "--without", "L_nothing", "-o", again)
+    assert wrong.exit_code == 2
+    assert "unknown loss term 'L_nothing'; choose one of L_pix" in wrong.output
+
+
+def test_tune_time_and_report(common: list[str], tmp_path: Path, defense_file: Path) -> None:
+    tuned = tmp_path / "tuned.json"
+    grid = ["--grid", "steps=1,2", "--grid", "step_size=0.01"]
+    shown = done("tune", "i-fgsm", *common, *grid, "--limit", 2, "-o", tuned)
+    content = json.loads(tuned.read_text())
+    assert content["kind"] == "tuning"
+    assert [trial["options"]["steps"] for trial in content["trials"]] == ["1", "2"]
+    assert f"steps={content['best']['options']['steps']} step_size=0.01: s " in shown
+
+    timed = tmp_path / "timed.json"
+    methods = ["--defense", defense_file, "--defense", "pgd:steps=1"]
+    shown = done("bench-defenses", *common, *methods, "--faces", 2, "-o", timed)
+    assert "pgd (steps=1): " in shown
+
+    record = tmp_path / "record.json"
+    judge = ["--metrics", "l2", "--defense", defense_file, "--without", "L_pix"]
+    done("evaluate", *common, *judge, "-o", record)
+    outputs = [tmp_path / f"report.{ending}" for ending in ("md", "html", "tex")]
+    done("report", record, timed, *(part for path in outputs for part in ("-o", path)))
+    for path in outputs:
+        text = path.read_text()
+        assert "Table 4" in text
+        assert "Efficiency" in text
+    refused = run("report", tuned, "-o", tmp_path / "no.md")
+    assert refused.exit_code == 1
+    assert "a record of kind 'tuning'; expected one of evaluation, timing" in refused.output
+
+
+def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
+    edits = tmp_path / "edits.png"
+    done("figure", "edits", *common, "--defense", defense_file, "--face", 1, "-o", edits)
+    with Image.open(edits) as picture:
+        assert picture.info["Description"].endswith(" the defense defense; folder, face 1")
+    both = ["--defense", defense_file, "--defense", "pgd:steps=1", "--face", 0, "--face", 3]
+    differences = tmp_path / "differences.png"
+    done("figure", "differences", *common, *both, "-o", differences)
+    with Image.open(differences) as picture:
+        assert picture.height > 4 * 128
+        assert "Blond_Hair" in picture.info["Description"]
+
+    page = tmp_path / "x.html"
+    timed = tmp_path / "timed.json"
+    done("bench-defenses", *common, "--defense", "noise", "--faces", 1, "-o", timed)
+    done("report", timed, "-o", page, "--picture", edits)
+    assert "data:image/png;base64," in page.read_text()
+
+    wrong = run("figure", "edits", *common, "--defense", "none", "--face", 9, "-o", edits)
+    assert wrong.exit_code == 2
+    assert "no face 9 in the set; choose from 0 to 3" in wrong.output

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unmorph.datasets import subsets
+from unmorph.datasets.base import FaceDataset, PhotoSource
+from unmorph.datasets.subsets import draw, named_subset
+from unmorph.errors import ConfigError, DataError
+
+
+def dataset(folder: Path, names: list[str]) -> FaceDataset:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    source = PhotoSource(folder)
+    labels = np.eye(len(source.names), 5, dtype=np.float32)
+    return FaceDataset("folder", source, source.names, 128, labels)
+
+
+def test_the_photos_with_the_smallest_hashes_in_the_order_of_the_set(tmp_path: Path) -> None:
+    every = dataset(tmp_path, [f"{index}.png" for index in range(30)])
+    found = draw(every, 5)
+    hashes = sorted(hashlib.sha256(str(index).encode()).hexdigest() for index in range(30))
+    chosen = {hashlib.sha256(Path(name).stem.encode()).hexdigest() for name in found.names}
+    assert chosen == set(hashes[:5])
+    assert list(found.names) == sorted(found.names)
+    assert set(found.names) < set(draw(every, 8).names)
+    for name, row in zip(
+        found.names, found.labels if found.labels is not None else [], strict=True
+    ):
+        assert every.labels is not None
+        assert np.array_equal(row, every.labels[every.names.index(name)])
+
+
+def test_folder_and_format_do_not_matter(tmp_path: Path) -> None:
+    one = dataset(tmp_path / "a", [f"{index}.png" for index in range(9)])
+    other = dataset(tmp_path / "b", [f"img/{index}.jpg" for index in range(9)])
+    stems = [[Path(name).stem for name in draw(each, 4).names] for each in (one, other)]
+    assert stems[0] == stems[1]
+
+
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = dataset(tmp_path, [f"{index}.png" for index in range(9)])
+    with pytest.raises(DataError, match="9 faces where the subset takes 200"):
+        named_subset(every, "paper-200")
+    with pytest.raises(ConfigError, match="unknown subset 'best'; choose one of paper-100, "):
+        named_subset(every, "best")
+    monkeypatch.setitem(subsets.SUBSETS, "paper-200", 4)
+    assert named_subset(every, "paper-200").names == draw(every, 4).names

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from unmorph.evaluation.figures import _CELL, _GAP, _LINE, draw_differences, draw_edits
+
+LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+
+
+@pytest.fixture
+def faces() -> Tensor:
+    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
+
+
+def cell(picture: Image.Image, row: int, column: int, columns: int) -> np.ndarray[Any, Any]:
+    """Return one picture of a sheet, back at its own size (16, 16, 3)."""
+    side = picture.width - columns * (_CELL + _GAP)
+    left, top = side + column * (_CELL + _GAP), _LINE + row * (_CELL + _GAP)
+    square = picture.crop((left, top, left + _CELL, top + _CELL))
+    return np.asarray(square.resize((16, 16), Image.Resampling.NEAREST))
+
+
+def levels(face: Tensor) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.clip((face.permute(1, 2, 0).numpy() + 1) * 127.5, 0, 255)
+    return array.round()
+
+
+def test_edits_without_and_with_the_defense(
+    faces: Tensor, tint: Callable[[], Any], mark: Callable[..., Tensor]
+) -> None:
+    deepfake = tint()
+    picture = draw_edits(deepfake, mark, faces, LABELS)
+    protected = mark(faces)
+    for index in range(2):
+        for row, batch in ((2 * index, faces), (2 * index + 1, protected)):
+            assert np.array_equal(cell(picture, row, 0, 6), levels(batch[index]))
+            for column, edit in enumerate(deepfake.edits, start=1):
+                edited = deepfake.edit(batch, deepfake.targets(edit, LABELS))[index]
+                assert np.array_equal(cell(picture, row, column, 6), levels(edited))
+
+
+def test_differences_of_each_defense(faces: Tensor, tint: Callable[[], Any]) -> None:
+    def nothing(batch: Tensor, labels: Tensor) -> Tensor:
+        return batch
+
+    def flat(batch: Tensor, labels: Tensor) -> Tensor:
+        return torch.zeros_like(batch)
+
+    picture = draw_differences(tint(), {"nothing": nothing, "flat": flat}, faces, LABELS, "Male")
+    shift = tint().edit(faces, tint().targets("Male", LABELS)) - faces
+    for index in range(2):
+        row = 2 * index
+        expected = levels(10 * shift[index].abs() - 1)
+        assert np.array_equal(cell(picture, row, 2, 6), expected)
+        assert np.array_equal(cell(picture, row + 1, 0, 6), levels(torch.zeros(3, 16, 16)))
+        # An even shift leaves the texture of a flat face alone.
+        assert not cell(picture, row + 1, 5, 6).any()
+        codes = [cell(picture, row, column, 6).astype(int) for column in (3, 4, 5)]
+        assert np.array_equal(np.abs(codes[0] - codes[1]), codes[2])
+        assert codes[0].std() > 0

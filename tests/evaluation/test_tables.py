@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from unmorph.datasets.base import FaceDataset
+from unmorph.evaluation.document import Document, Section
+from unmorph.evaluation.record import MethodTime, Record, TimingRecord
+from unmorph.evaluation.run import Subject, evaluate
+from unmorph.evaluation.summary import Summary
+from unmorph.evaluation.tables import build_report, method_name
+
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture
+def record(dataset: FaceDataset, subject: Callable[..., Subject]) -> Record:
+    about = {"name": "celeba", "split": "test", "subset": None}
+    options: dict[str, Any] = {"metric_names": ("l2", "psnr")}
+    found = evaluate(subject(), dataset, about_dataset=about, **options)
+    return named(found, name="defense-subtle", sha256="0" * 64)
+
+
+def named(record: Record, **defense: Any) -> Record:
+    return dataclasses.replace(record, defense={"changed": {}, **defense})
+
+
+def section(document: Document, title: str) -> Section:
+    return next(section for section in document.sections if section.title.startswith(title))
+
+
+def rows(document: Document, title: str) -> Rows:
+    """Return a table's rows by heading; a paper column is called after the one before it."""
+    table = section(document, title).table
+    headings = list(table.headings)
+    for place, heading in enumerate(headings):
+        if heading == "paper":
+            headings[place] = f"paper {headings[place - 1]}"
+    return [dict(zip(headings, row, strict=True)) for row in table.rows]
+
+
+def test_our_figures_stand_beside_the_papers(record: Record) -> None:
+    document = build_report([record])
+    (row,) = rows(document, "Table 1")
+    ours = record.figures["input"]["l2"].overall
+    assert ours.mean is not None
+    assert (row["set"], row["method"]) == ("CelebA (7)", "defense-subtle")
+    assert row["L2"] == f"{ours.mean:.5f} ± {ours.standard_error:.5f}"
+    assert row["paper L2"] == f"0.0002 (× {ours.mean / 0.0002:.2f})"  # noqa: RUF001
+    psnr = record.mean("input", "psnr")
+    assert psnr is not None
+    assert row["paper PSNR"] == f"42.68 ({psnr - 42.6844:+.2f} dB)"
+    # Not measured here, but printed by the paper.
+    assert (row["SSIM"], row["paper SSIM"]) == ("-", "0.9887")
+    assert row["paper perceptual"] == "11.63"
+    assert "paper LBP changed" not in row
+
+
+def test_unprotected_faces_are_shown_once_a_set(record: Record) -> None:
+    floor, paper_pgd = named(record, name="none"), named(record, name="pgd-paper")
+    tuned = named(record, name="pgd", changed={"steps": "10"})
+    document = build_report([floor, record, paper_pgd, tuned])
+    table = rows(document, "Table 2")
+    assert [row["method"] for row in table] == [
+        "no defense",
+        "defense-subtle",
+        "pgd-paper",
+        "pgd (steps=10)",
+    ]
+    papers = [row["paper L2"].split(" ")[0] for row in table]
+    assert papers == ["0.0435", "0.0018", "0.0039", "-"]
+    before, after = record.mean("unprotected", "l2"), record.mean("output", "l2")
+    assert before is not None
+    assert after is not None
+    assert table[1]["of unprotected L2"] == f"{100 * after / before:.1f} %"
+    assert rows(document, "Table 3")[0]["method"] == "defense-subtle"
+
+
+def test_a_changed_paper_setting_is_not_the_papers(record: Record) -> None:
+    changed = named(record, name="pgd-paper", changed={"steps": "10"})
+    (row,) = rows(build_report([changed]), "Table 1")
+    assert row["paper L2"] == "-"
+
+
+def test_ablations_have_a_table_of_their_own(record: Record) -> None:
+    bare = named(record, name="bare", sha256="1" * 64, without="L_adv")
+    document = build_report([bare, record])
+    assert [row["method"] for row in rows(document, "Table 1")] == ["defense-subtle"]
+    first, full = rows(document, "Table 4")
+    assert (first["loss removed"], first["network"]) == ("L_adv", "bare")
+    assert first["paper x, x_adv"].startswith("1e-07 (")
+    assert (full["loss removed"], full["network"]) == ("none", "defense-subtle")
+    assert full["paper x_adv, G(x_adv)"].startswith("0.0018 (")
+    assert not any(s.title.startswith("Table 4") for s in build_report([record]).sections)
+
+
+def test_times_are_multiples_of_the_generators(record: Record) -> None:
+    methods = [
+        MethodTime({"name": "shipped", "changed": {}, "sha256": "0"}, summary(0.02)),
+        MethodTime({"name": "pgd-paper", "changed": {}}, summary(30.0)),
+        MethodTime({"name": "pgd", "changed": {"steps": "10"}}, summary(3.0)),
+    ]
+    timing = TimingRecord(
+        created="",
+        dataset={"name": "celeba", "count": 100},
+        deepfake={"name": "stargan"},
+        settings={},
+        machine={"name": "a CPU", "threads": 2, "device": "cpu"},
+        versions={},
+        commit=None,
+        methods=methods,
+    )
+    document = build_report([timing])
+    table = rows(document, "Efficiency")
+    assert [row["times the generator"] for row in table] == ["1.0", "1,500.0", "150.0"]
+    assert [row["paper times the generator"] for row in table] == ["-", "more than 10", "-"]
+    assert table[2]["method"] == "pgd (steps=10)"
+    assert "a CPU, 2 threads" in section(document, "Efficiency").note
+    assert [s.title for s in document.sections] == ["Efficiency"]
+
+
+def summary(mean: float) -> Summary:
+    return Summary(mean, None, {}, 5)
+
+
+def test_every_row_is_as_long_as_its_headings_and_no_edit_is_missing(record: Record) -> None:
+    document = build_report([record, named(record, name="none")])
+    for part in document.sections:
+        assert {len(row) for row in part.table.rows} == {len(part.table.headings)}
+    edits = {row["edit"] for row in rows(document, "Edit by edit")}
+    assert edits == set(record.deepfake["edits"])
+
+
+def test_subsets_are_named(record: Record) -> None:
+    subset = dataclasses.replace(record, dataset={**record.dataset, "subset": "paper-200"})
+    (row,) = rows(build_report([subset]), "Table 1")
+    assert row["set"] == "CelebA paper-200 (7)"
+
+
+def test_method_names() -> None:
+    assert method_name({"name": "pgd", "changed": {}}) == "pgd"
+    changed = {"steps": "10", "mode": "invalid"}
+    assert method_name({"name": "pgd", "changed": changed}) == "pgd (steps=10, mode=invalid)"

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unmorph.attributes import ATTRIBUTES
+from unmorph.datasets.base import FaceDataset
+from unmorph.errors import DataError
+from unmorph.evaluation.run import Subject
+from unmorph.evaluation.tuning import tune
+
+
+def test_the_best_combination_suppresses_most(
+    dataset: FaceDataset, tint: Callable[..., Any]
+) -> None:
+    class Weaker:
+        """Shrinks `Tint` to nothing at strength 2 and to a half at 1, only with the pixel set."""
+
+        def __init__(self, strength: float) -> None:
+            self.tint, self.strength = tint(), strength
+            self.edits, self.size, self.targets = ATTRIBUTES, 16, self.tint.targets
+
+        def edit(self, faces: Tensor, edit: Tensor | str) -> Tensor:
+            moved = self.tint.edit(faces, edit) - faces
+            marked = (faces[:, 0, 0, 0] == 1).view(-1, 1, 1, 1)
+            return faces + torch.where(marked, (1 - self.strength / 2) * 10 * moved, moved)
+
+    def build(options: Mapping[str, str]) -> Subject:
+        def mark(faces: Tensor, labels: Tensor | None) -> Tensor:
+            protected = faces.clone()
+            protected[:, :, 0, 0] = float(options["mark"])
+            return protected
+
+        about = {
+            "deepfake": {"name": "tint", "edits": list(ATTRIBUTES)},
+            "defense": {"name": "mark", "epsilon": 2, "changed": dict(options)},
+            "judge": None,
+        }
+        return Subject(Weaker(float(options["strength"])), mark, None, about)
+
+    seen: list[dict[str, Any]] = []
+    grid = {"strength": ["1", "2"], "mark": ["0", "1"]}
+    found = tune(build, grid, dataset, about_dataset={"name": "folder"}, on_trial=seen.append)
+    assert [trial["options"] for trial in found["trials"]] == [
+        {"strength": strength, "mark": mark} for strength in "12" for mark in "01"
+    ]
+    assert [round(trial["s"], 2) for trial in found["trials"]] == [0, 0.75, 0, 1]
+    assert found["best"] == found["trials"][3]
+    assert found["best"]["output_l2"] == pytest.approx(0, abs=1e-9)
+    assert seen == found["trials"]
+    assert found["settings"]["grid"] == grid
+    assert found["defense"] == {"name": "mark", "epsilon": 2}
+
+
+def test_a_deepfake_that_does_nothing_cannot_be_tuned_against(
+    dataset: FaceDataset, subject: Callable[..., Subject], tint: Callable[..., Any]
+) -> None:
+    def build(options: Mapping[str, str]) -> Subject:
+        return subject(deepfake=tint(strength=0.0))
+
+    with pytest.raises(DataError, match="moves none of these faces"):
+        tune(build, {"steps": ["1"]}, dataset, about_dataset={"name": "folder"})
