@@ -36,8 +36,10 @@ class DeepfakeStage:
         generator_lr, discriminator_lr: Adam's learning rates.
         decay: ``constant``, ``cosine`` to zero, or ``linear`` to zero over the second half.
         betas: Adam's betas.
-        classification, cycle, identity: weights of the domain classification loss (summed over the
-            domains), of the L1 cycle reconstruction and of the L1 reconstruction under own labels.
+        classification, real_classification: weights of the domain classification loss (summed
+            over the domains) of the generator's edits, and of real faces in the discriminator.
+        cycle, identity: weights of the L1 cycle reconstruction and of the L1 reconstruction under
+            own labels.
         coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
             instance normalisation forgets brightness, contrast and tint first.
         penalty: weight of the gradient penalty (``wgan-gp``) or of R1 (``hinge``).
@@ -60,6 +62,7 @@ class DeepfakeStage:
     decay: str = "linear"
     betas: tuple[float, float] = (0.5, 0.999)
     classification: float = 1.0
+    real_classification: float = 1.0
     cycle: float = 10.0
     identity: float = 0.0
     coarse: float = 0.0

@@ -267,7 +267,7 @@ class DeepfakeTrainer:
             adversarial = fake.mean() - real.mean()
         else:
             adversarial = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-        loss = adversarial + stage.classification * classification
+        loss = adversarial + stage.real_classification * classification
         figures = {"real classification": classification.detach(), "critic": adversarial.detach()}
         if stage.adversarial == "wgan-gp":
             mix = torch.rand(len(faces), 1, 1, 1, generator=self.random)
