@@ -4,12 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test fuzz check bench format clean
 
 help:
 	@echo "make demo    protect a portrait and draw what a deepfake makes of it (no torch)"
 	@echo "make test    run all tests (installs torch)"
+	@echo "make fuzz    thousands of damaged files (UNMORPH_FUZZ of each format)"
 	@echo "make check   formatter, linter and type checker"
+	@echo "make bench   how fast photos are protected, by stage"
 	@echo "make format  put the code into shape"
 
 demo: $(VENV)/base
@@ -18,10 +20,16 @@ demo: $(VENV)/base
 test: $(VENV)/dev
 	$(BIN)/pytest
 
+fuzz: $(VENV)/dev
+	UNMORPH_FUZZ=$${UNMORPH_FUZZ:-5000} $(BIN)/pytest -m fuzz
+
 check: $(VENV)/dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+bench: $(VENV)/base
+	$(BIN)/python scripts/bench.py
 
 format: $(VENV)/dev
 	$(BIN)/ruff format

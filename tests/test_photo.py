@@ -281,6 +281,16 @@ def test_damaged_files(tmp_path: Path, portrait: NDArray[np.uint8], name: str) -
         read(path)
 
 
+@pytest.mark.parametrize("length", [4, 50])
+def test_heic_without_data(portrait: NDArray[np.uint8], length: int) -> None:
+    needs("heic")
+    data = bytearray(encode(Photo(np.ascontiguousarray(portrait[::4, ::4])), "heic"))
+    start = data.find(b"mdat") + 4
+    data[start : start + length] = bytes(length)
+    with pytest.raises(PhotoError, match=r"odd\.heic: damaged"):
+        decode(bytes(data), "odd.heic")
+
+
 def test_says_nothing_by_itself(tmp_path: Path) -> None:
     # Pillow logs this damage as an error besides raising it.
     Image.new("RGB", (9, 9)).save(tmp_path / "odd.tif")

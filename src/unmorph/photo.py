@@ -73,6 +73,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 #: What Pillow's decoders raise for damaged data.
 _DAMAGED = (
     OSError,
+    EOFError,
     SyntaxError,
     ValueError,
     TypeError,
