@@ -45,9 +45,9 @@ def build_report(
     """Arrange records as a document: tables 1 to 4, efficiency, and what proves the edit dead."""
     evaluations = [record for record in records if isinstance(record, Record)]
     timings = [record for record in records if isinstance(record, TimingRecord)]
-    ablations = [record for record in evaluations if record.defense.get("without")]
     paths = panels(record for record in evaluations if not record.defense.get("without"))
     evaluations = [record for record in evaluations if not is_hardened(record)]
+    ablations = [record for record in evaluations if record.defense.get("without")]
     main = [record for record in evaluations if not record.defense.get("without")]
     sections = []
     if main:
