@@ -105,6 +105,12 @@ def test_black_and_white_gets_no_colour(
     protected = colourful.protect(grey)
     assert (protected != grey).any()
     np.testing.assert_array_equal(protected, protected[..., :1].repeat(3, axis=2))
+    scanned = (grey // 2 + 60 + np.random.default_rng(0).integers(0, 3, grey.shape)).astype(
+        np.uint8
+    )
+    change = colourful.protect(scanned).astype(int) - scanned
+    assert change.any()
+    assert not np.ptp(change, axis=2).any()
     assert np.ptp(colourful.protect(portrait).astype(int) - portrait, axis=2).max() > 0
 
 

@@ -31,6 +31,11 @@ class FaceDefense(Protocol):
         """Return faces (N, 3, 128, 128) protected."""
 
 
+#: A face whose colours lie less apart, on average and on [-1, 1], is black and white; scanners and
+#: JPEG leave a level or two.
+_GREY = 3 / 127.5
+
+
 @dataclass(frozen=True, eq=False)
 class ProtectedPhoto:
     """A protected photo and what was done to it."""
@@ -137,7 +142,7 @@ class Protector:
         faces = np.stack([crop_square(photo, square) for square in squares])
         perturbations = self.protect_faces(faces) - faces
         for face, perturbation in zip(faces, perturbations, strict=True):
-            if (face == face[0]).all():  # a black-and-white photo gets no colour
+            if np.ptp(face, axis=0).mean() < _GREY:  # a black-and-white photo gets no colour
                 perturbation[:] = perturbation.mean(axis=0)
         return paste_perturbations(photo, squares, perturbations, self.defense.epsilon)
 

@@ -26,7 +26,7 @@ _WAYS = {"round": "as it is", "jpeg-75": "JPEG 75", "messenger": "messenger"}
 def command(
     photo: Path = typer.Argument(..., metavar="PHOTO", help="The original; or a photo by itself."),
     protected: Path | None = typer.Argument(
-        None, metavar="[PROTECTED]", help="Its protected copy, of the same or of another size."
+        None, metavar="PROTECTED", help="Its protected copy, of the same or of another size."
     ),
     channel: list[str] | None = typer.Option(
         None,
