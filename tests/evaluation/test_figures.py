@@ -28,8 +28,9 @@ def cell(picture: Image.Image, row: int, column: int, columns: int) -> np.ndarra
 
 
 def levels(face: Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = np.clip((face.permute(1, 2, 0).numpy() + 1) * 127.5, 0, 255)
-    return array.round()
+    array: np.ndarray[Any, Any] = ((face.permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+    rounded: np.ndarray[Any, Any] = np.rint(array)
+    return rounded
 
 
 def test_edits_without_and_with_the_defense(
