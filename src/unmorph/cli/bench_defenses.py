@@ -45,8 +45,7 @@ def command(
         open_defense,
         open_labeller,
     )
-    from unmorph.evaluation.record import write_record
-    from unmorph.evaluation.tables import method_name
+    from unmorph.evaluation.record import method_name, write_record
     from unmorph.evaluation.timing import time_defenses
 
     drawn = draw(load_named(dataset, data, split), faces)

@@ -52,7 +52,7 @@ def edits(
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import draw_edits
     from unmorph.evaluation.participants import open_deepfake, open_defense
-    from unmorph.evaluation.tables import method_name
+    from unmorph.evaluation.record import method_name
 
     network, _ = open_deepfake(deepfake, deepfake_weights, device)
     name, options = parse_defense(defense)
@@ -88,7 +88,7 @@ def differences(
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import AMPLIFIED, draw_differences
     from unmorph.evaluation.participants import open_deepfake, open_defense
-    from unmorph.evaluation.tables import method_name
+    from unmorph.evaluation.record import method_name
 
     network, _ = open_deepfake(deepfake, deepfake_weights, device)
     methods = {}

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from unmorph.channels.codecs import ANSWERS, STANDARD
 from unmorph.errors import ConfigError
 from unmorph.evaluation.document import Section, Table
-from unmorph.evaluation.record import Record
+from unmorph.evaluation.record import Record, method_name
 
 #: The channel of records that have none.
 NONE = "none"
@@ -58,7 +58,7 @@ def panels(records: Iterable[Record]) -> list[Panel]:
     """Group records; a group of the paper's own protocol alone is left out."""
     groups: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
     for record in sorted(records, key=lambda record: record.created):
-        groups[_title(record)][_channel(record), _defense(record)] = record
+        groups[_title(record)][_channel(record), method_name(record.defense)] = record
     found = []
     for title, cells in groups.items():
         if any(map(is_hardened, cells.values())):
@@ -126,7 +126,7 @@ def draw_panel(panel: Panel) -> Image.Image:
             left = _LABELS + _CELL[0] * column
             box = (left, top, left + _CELL[0] - 2, top + _CELL[1] - 2)
             draw.rectangle(box, colour)
-            ink = "black" if sum(colour) > 330 else "white"
+            ink = "black" if sum(colour) > 450 else "white"
             middle = (left + _CELL[0] / 2, top + _CELL[1] / 2)
             draw.text(middle, _cell(record), ink, font, "mm")
     return picture
@@ -155,12 +155,6 @@ def _cell(record: Record | None) -> str:
 
 def _channel(record: Record) -> str:
     return str(record.settings.get("channel", NONE))
-
-
-def _defense(record: Record) -> str:
-    changed = record.defense.get("changed") or {}
-    options = ", ".join(f"{key}={value}" for key, value in changed.items())
-    return f"{record.defense['name']} ({options})" if options else str(record.defense["name"])
 
 
 def _title(record: Record) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,12 @@ class TimingRecord:
     versions: dict[str, str]
     commit: str | None
     methods: list[MethodTime]
+
+
+def method_name(defense: Mapping[str, Any]) -> str:
+    """Return what a table calls a defense: its name, with the options that were changed."""
+    changed = ", ".join(f"{key}={value}" for key, value in defense.get("changed", {}).items())
+    return f"{defense['name']} ({changed})" if changed else str(defense["name"])
 
 
 def write_record(record: Record | TimingRecord, path: str | os.PathLike[str]) -> None:

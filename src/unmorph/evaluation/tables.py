@@ -8,7 +8,7 @@ from typing import Any
 from unmorph.evaluation import paper
 from unmorph.evaluation.document import Document, Picture, Section, Table
 from unmorph.evaluation.heatmap import is_hardened, panel_section, panels
-from unmorph.evaluation.record import Record, TimingRecord
+from unmorph.evaluation.record import Record, TimingRecord, method_name
 from unmorph.evaluation.summary import Summary
 
 #: The tables' columns: metric, heading, decimals.
@@ -82,12 +82,6 @@ def render_summary(record: Record) -> str:
         ("DSR of unprotected faces", _share(record, "dsr", "unprotected"), ""),
     )
     return "\n".join(f"{name:34} {value} {unit}".rstrip() for name, value, unit in rows)
-
-
-def method_name(defense: Mapping[str, Any]) -> str:
-    """Return what a table calls a defense: its name, with the options that were changed."""
-    changed = ", ".join(f"{key}={value}" for key, value in defense.get("changed", {}).items())
-    return f"{defense['name']} ({changed})" if changed else str(defense["name"])
 
 
 def _is_learned(defense: Mapping[str, Any]) -> bool:
