@@ -8,10 +8,10 @@ import pytest
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.evaluation.document import Document, Section
-from unmorph.evaluation.record import MethodTime, Record, TimingRecord
+from unmorph.evaluation.record import MethodTime, Record, TimingRecord, method_name
 from unmorph.evaluation.run import Subject, evaluate
 from unmorph.evaluation.summary import Summary
-from unmorph.evaluation.tables import build_report, method_name
+from unmorph.evaluation.tables import build_report
 
 Rows = list[dict[str, str]]
 
