@@ -85,7 +85,8 @@ class DeepfakeConfig:
     """How a StarGAN is trained.
 
     Attributes:
-        stages: run one after the other; a new image size starts a new discriminator.
+        stages: run one after the other; a new image size or number of patches starts a new
+            discriminator, with those layers of the old one that fit.
         conv_dim, repeat_num: the generator's size (`unmorph.deepfakes.stargan.Generator`).
         discriminator_conv_dim: channels after the discriminator's first convolution.
         start: ``random`` weights (the publisher's) or ``near-identity``

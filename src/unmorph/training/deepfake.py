@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class DeepfakeTrainer:
         labels = np.asarray(self.train.labels)
         self.batches = Batches(photos, labels, stage.batch_size, self.random)
         # Compiling the discriminator made its steps slower, 77 instead of 54 ms.
-        self._edit: nn.Module = self.generator
+        self._edit: Callable[[Tensor, Tensor], Tensor] = self.generator
         if self.config.compile:
             self._edit = torch.compile(self.generator)
 
