@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import signal
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from unmorph import deepfakes
+from unmorph.attributes import ATTRIBUTES
+from unmorph.cli import app
+from unmorph.export import example_faces
+from unmorph.runtime import OnnxClassifier, OnnxDefense
+from unmorph.training.classifier import ClassifierTrainer
+
+CONFIGS = {
+    "deepfake": "conv_dim = 4\nrepeat_num = 1\ndiscriminator_conv_dim = 4\n"
+    "[[stages]]\nimage_size = 16\nsteps = 2\nbatch_size = 2\ncritic_steps = 1\n",
+    "defense": "width = 2\nsteps = 2\nbatch_size = 2\nlambda_feat = 0\nepsilon = 0.07\n",
+    "classifier": "width = 2\nsteps = 2\nbatch_size = 2\n",
+}
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CelebA's layout with a zip of faces that are cropped already: four to train on, two val."""
+    folder = tmp_path_factory.mktemp("celeba")
+    generator = np.random.default_rng(0)
+    attributes, partition = ["6", " ".join(ATTRIBUTES)], []
+    with zipfile.ZipFile(folder / "train-128.zip", "w") as archive:
+        for index in range(6):
+            pixels = generator.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+            name = f"{index:06d}"
+            with archive.open(f"train-128/{name}.png", "w") as file:
+                Image.fromarray(pixels).save(file, "png")
+            signs = " ".join(str(sign) for sign in generator.choice([-1, 1], 5))
+            attributes.append(f"{name}.jpg {signs}")
+            partition.append(f"{name}.jpg {int(index > 3)}")
+    (folder / "list_attr_celeba.txt").write_text("\n".join(attributes))
+    (folder / "list_eval_partition.txt").write_text("\n".join(partition))
+    return folder
+
+
+@pytest.fixture
+def train(data: Path, tmp_path: Path) -> Run:
+    """Return a function that runs ``unmorph train KIND`` on a tiny configuration."""
+
+    def run(kind: str, *more: str) -> Result:
+        config = tmp_path / f"{kind}.toml"
+        if not config.exists():
+            config.write_text(CONFIGS[kind])
+        arguments = ["train", kind, str(config), "--data", str(data), "-o", str(tmp_path / "run")]
+        return CliRunner().invoke(app, [*arguments, "--cache", str(tmp_path / "cache"), *more])
+
+    return run
+
+
+def export(kind: str, checkpoint: Path, output: Path) -> Result:
+    return CliRunner().invoke(app, ["export", kind, str(checkpoint), "-o", str(output)])
+
+
+def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    network = tmp_path / "stargan.onnx"
+    result = train("deepfake")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "edits.png").is_file()
+    result = export("deepfake", checkpoint, network)
+    assert result.exit_code == 0, result.output
+    assert f"wrote {network}: 0.1 MB, within " in result.output
+    average = torch.load(checkpoint, weights_only=True)["average"]
+    deepfake = deepfakes.load("stargan", weights=network)
+    weight = deepfake.state_dict()["generator.main.0.weight"]
+    torch.testing.assert_close(weight, average["main.0.weight"].half().float(), rtol=0, atol=0)
+
+    result = export("defense", checkpoint, tmp_path / "wrong.onnx")
+    assert result.exit_code == 1
+    assert "not a checkpoint for a DefenseConfig" in result.output
+    assert not (tmp_path / "wrong.onnx").exists()
+
+    again = train("defense", "--weights", str(network))
+    assert again.exit_code == 2
+    assert "a run is here already; add --resume" in again.output
+    checkpoint.rename(tmp_path / "deepfake.pt")
+    result = train("defense", "--weights", str(network))
+    assert result.exit_code == 0, result.output
+    result = export("defense", checkpoint, tmp_path / "defense.onnx")
+    assert result.exit_code == 0, result.output
+    defense = OnnxDefense(tmp_path / "defense.onnx", threads=1)
+    assert defense.epsilon == 0.07
+    faces = example_faces(1).numpy()
+    assert 0 < np.abs(defense.protect(faces) - faces).max() <= 0.07 + 1e-6
+
+
+def test_a_classifier_is_stopped_resumed_and_exported(
+    train: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = ClassifierTrainer.update
+
+    def interrupted(self: ClassifierTrainer) -> dict[str, torch.Tensor]:
+        signal.raise_signal(signal.SIGINT)
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTrainer, "update", interrupted)
+        result = train("classifier")
+    assert result.exit_code == 130, result.output
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    assert f"go on with --resume ({checkpoint} is written)" in " ".join(result.output.split())
+    assert torch.load(checkpoint, weights_only=True)["step"] == 1
+    result = train("classifier", "--resume")
+    assert result.exit_code == 0, result.output
+    assert torch.load(checkpoint, weights_only=True)["step"] == 2
+    result = export("classifier", checkpoint, tmp_path / "attributes.onnx")
+    assert result.exit_code == 0, result.output
+    logits = OnnxClassifier(tmp_path / "attributes.onnx").logits(example_faces(1).numpy())
+    assert logits.shape == (1, 5)
+
+
+def test_errors_are_one_line(train: Run, tmp_path: Path) -> None:
+    result = train("classifier", "--resume")
+    assert result.exit_code == 1
+    assert "run/checkpoint.pt: not a readable checkpoint" in "".join(result.output.split("\n"))
+    (tmp_path / "defense.toml").write_text("deepfake = 'attgan'\nlambda_feat = 0")
+    result = train("defense")
+    assert result.exit_code == 2
+    assert "unknown deepfake 'attgan'; choose one of" in result.output
+    (tmp_path / "deepfake.toml").write_text("[[stages]]\nsize = 3")
+    result = train("deepfake")
+    assert result.exit_code == 2
+    assert "deepfake.toml: unknown key size" in result.output
+    assert not (tmp_path / "run").exists()

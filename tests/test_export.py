@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unmorph import export
+from unmorph.classifier import AttributeClassifier
+from unmorph.deepfakes.stargan import Generator, load_generator
+from unmorph.defenses import PerturbationGenerator
+from unmorph.errors import WeightsError
+from unmorph.export import TOLERANCE, example_faces, export_onnx, round_to_half_
+from unmorph.runtime import OnnxClassifier, OnnxDeepfake, OnnxDefense
+from unmorph.weights.tensors import read_tensors
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def trained(network: Network) -> Network:
+    """Give a network weights and statistics that are no longer those of a fresh one."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith("running_var"):
+                value.copy_(1 + noise.abs())
+            elif value.ndim == 1:
+                value.add_(0.3 * noise)
+            elif value.ndim > 1:
+                value.copy_(noise * 2 / value[0].numel() ** 0.5)
+    return network
+
+
+def check_tensors(network: nn.Module, path: Path) -> None:
+    """The file holds the network's state, which is what float16 can hold."""
+    state = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+    tensors = read_tensors(path)
+    assert set(tensors) == set(state)
+    for name, value in state.items():
+        assert torch.equal(tensors[name], value), name
+        assert torch.equal(value, value.half().float()), name
+    stored = {item.name: item.data_type for item in onnx.load(path).graph.initializer}
+    assert {stored[name] for name in state} == {onnx.TensorProto.FLOAT16}
+
+
+def test_defense(tmp_path: Path) -> None:
+    network = trained(PerturbationGenerator(4, epsilon=0.07))
+    path = tmp_path / "new" / "defense.onnx"
+    metadata = {"epsilon": repr(network.epsilon)}
+    inputs = {"faces": example_faces()}
+    assert (
+        export_onnx(network, path, inputs=inputs, output="perturbation", metadata=metadata)
+        <= TOLERANCE
+    )
+    assert [p.name for p in path.parent.iterdir()] == ["defense.onnx"]
+    defense = OnnxDefense(path, threads=1)
+    assert defense.epsilon == 0.07
+    for count in (1, 3):
+        faces = example_faces(count, seed=count)
+        with torch.no_grad():
+            expected = network.protect(faces)
+        assert (expected - faces).abs().max() > 0.03
+        np.testing.assert_allclose(defense.protect(faces.numpy()), expected, atol=1e-5)
+    check_tensors(network, path)
+
+
+def test_deepfake(tmp_path: Path) -> None:
+    network = trained(Generator(4, repeat_num=1))
+    path = tmp_path / "stargan.onnx"
+    inputs = {"faces": example_faces(), "targets": torch.ones(2, 5)}
+    export_onnx(network, path, inputs=inputs, output="edited", metadata={})
+    deepfake = OnnxDeepfake(path, threads=1)
+    again = load_generator(path)
+    for count in (1, 3):
+        faces, targets = example_faces(count, seed=count), torch.eye(5)[:count]
+        with torch.no_grad():
+            expected = network(faces, targets)
+            torch.testing.assert_close(again(faces, targets), expected)
+        found = deepfake.edit(faces.numpy(), targets.numpy())
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    check_tensors(network, path)
+
+
+def test_classifier(tmp_path: Path) -> None:
+    network = trained(AttributeClassifier(4))
+    path = tmp_path / "attributes.onnx"
+    export_onnx(network, path, inputs={"faces": example_faces()}, output="logits", metadata={})
+    classifier = OnnxClassifier(path, threads=1)
+    for count in (1, 3):
+        faces = example_faces(count, seed=count)
+        with torch.no_grad():
+            expected = network(faces)
+        np.testing.assert_allclose(classifier.logits(faces.numpy()), expected, atol=TOLERANCE)
+    check_tensors(network, path)
+
+
+def test_a_difference_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "defense.onnx"
+    path.write_bytes(b"the old one")
+    compare = export.compare
+
+    def spoiled(network: nn.Module, *arguments: object) -> float:
+        assert isinstance(network, PerturbationGenerator)
+        network.last[1].get_parameter("bias").data.add_(0.5)
+        return compare(network, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(export, "compare", spoiled)
+    inputs = {"faces": example_faces()}
+    with pytest.raises(WeightsError, match=r"defense\.onnx: the exported file differs .* by 0\.0"):
+        export_onnx(
+            PerturbationGenerator(2), path, inputs=inputs, output="perturbation", metadata={}
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["defense.onnx"]
+    assert path.read_bytes() == b"the old one"
+
+
+class Huge(nn.Module):
+    """A network whose weight no half can hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1e6]))
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return faces * self.weight
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="differs from the network by nan"):
+        export_onnx(
+            Huge(),
+            tmp_path / "huge.onnx",
+            inputs={"faces": example_faces(2, 8)},
+            output="y",
+            metadata={},
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rounding_covers_statistics_and_spares_counts() -> None:
+    network = nn.BatchNorm1d(1)
+    assert network.running_mean is not None
+    assert network.num_batches_tracked is not None
+    network.running_mean.fill_(0.1)
+    network.num_batches_tracked.fill_(2**40 + 1)
+    round_to_half_(network)
+    assert network.running_mean.item() == float(np.float16(0.1))
+    assert network.num_batches_tracked.item() == 2**40 + 1
+
+
+def test_examples_are_smooth_faces_in_range() -> None:
+    faces = example_faces(3)
+    assert faces.shape == (3, 3, 128, 128)
+    assert faces.abs().max() <= 1
+    assert (faces[:, :, 1:] - faces[:, :, :-1]).abs().mean() < 0.1 * faces.std()
+    assert torch.equal(faces, example_faces(3))
+    assert not torch.equal(faces, example_faces(3, seed=1))

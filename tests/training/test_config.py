@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from unmorph.errors import ConfigError
+from unmorph.training.config import (
+    ClassifierConfig,
+    DeepfakeConfig,
+    DeepfakeStage,
+    DefenseConfig,
+    load_config,
+)
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+KINDS = {"classifier": ClassifierConfig, "deepfake": DeepfakeConfig, "defense": DefenseConfig}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("*/*.toml")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_every_committed_configuration_loads(path: Path) -> None:
+    kind = KINDS[path.parent.name]
+    assert isinstance(load_config(path, kind), kind)
+
+
+def test_the_papers_numbers() -> None:
+    defense = load_config(CONFIGS / "defense" / "paper.toml", DefenseConfig)
+    assert (defense.batch_size, defense.learning_rate, defense.steps) == (16, 1e-4, 200_000)
+    assert defense.epsilon == 0.05
+    (stage,) = load_config(CONFIGS / "deepfake" / "stargan-paper.toml", DeepfakeConfig).stages
+    assert (stage.adversarial, stage.critic_steps, stage.betas) == ("wgan-gp", 5, (0.5, 0.999))
+    assert (stage.classification, stage.cycle, stage.penalty) == (1, 10, 10)
+
+
+def test_tables_become_stages(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text(
+        "conv_dim = 8\n[[stages]]\nimage_size = 64\nsteps = 5\nbetas = [0, 0.9]\n"
+        "[[stages]]\nimage_size = 128\nsteps = 7\ncycle = 3\n"
+    )
+    first = DeepfakeStage(64, 5, betas=(0.0, 0.9))
+    second = DeepfakeStage(128, 7, cycle=3.0)
+    config = load_config(path, DeepfakeConfig)
+    assert config == DeepfakeConfig((first, second), conv_dim=8)
+    assert isinstance(config.stages[1].cycle, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("widht = 3", "unknown key widht; known: .*width"),
+        ("steps = 2.5", "steps: expected int, got 2.5"),
+        ("steps = true", "steps: expected int, got True"),
+        ("steps = '5'", "steps: expected int, got '5'"),
+        ("epsilon = '0.05'", "epsilon: expected float"),
+        ("relative = 1", "relative: expected bool, got 1"),
+        ("psnr = 'high'", "psnr: expected float"),
+        ("feature_layers = 'relu1_1'", "feature_layers: expected a list"),
+        ("feature_layers = [1]", "feature_layers: expected str, got 1"),
+        ("betas = [0.5]", r"betas: expected 2 values, got \[0.5\]"),
+        ("width = 0", "width = 0: must be positive"),
+        ("decay = 'never'", "decay = 'never': choose one of constant, cosine, linear"),
+        ("precision = 'fp16'", "precision = 'fp16': choose one of fp32, bf16"),
+        ("width 3", "not valid TOML"),
+    ],
+)
+def test_a_wrong_defense_configuration(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(path))}: .*{message}"):
+        load_config(path, DefenseConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "missing key stages"),
+        ("stages = []", "at least one"),
+        ("stages = 3", "stages: expected a list, got 3"),
+        ("stages = [3]", "stages: expected a table, got 3"),
+        ("[[stages]]\nsteps = 3", "missing key image_size"),
+        ("[[stages]]\nimage_size = 64\nsteps = 3\nstep = 1", "unknown key step;"),
+        ("[[stages]]\nimage_size = 64\nsteps = 3\npatches = 3", "patches = 3: must be a power"),
+        ("[[stages]]\nimage_size = 64\nsteps = 3\nadversarial = 'lsgan'", "adversarial = 'lsgan'"),
+        ("start = 'zero'\n[[stages]]\nimage_size = 64\nsteps = 3", "start = 'zero'"),
+    ],
+)
+def test_a_wrong_deepfake_configuration(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"wrong\.toml: .*{message}"):
+        load_config(path, DeepfakeConfig)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot read it"):
+        load_config(tmp_path / "absent.toml", ClassifierConfig)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.toml: not valid TOML"):
+        load_config(tmp_path / "binary.toml", ClassifierConfig)

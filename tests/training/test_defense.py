@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.datasets.base import FaceDataset
+from unmorph.deepfakes import Deepfake
+from unmorph.deepfakes.stargan import Generator, StarGAN
+from unmorph.errors import ConfigError, WeightsError
+from unmorph.perceptual import VGGFeatures
+from unmorph.training.config import DefenseConfig
+from unmorph.training.defense import DefenseTrainer
+from unmorph.training.loop import CHECKPOINT
+from unmorph.training.runlog import RunLog
+
+TINY = DefenseConfig(width=4, steps=4, batch_size=2, lambda_feat=0.0, report_every=3)
+
+Make = Callable[..., DefenseTrainer]
+
+
+class Shift(Deepfake):
+    """Brightens every face by 0.3, whatever is asked for."""
+
+    edits = ATTRIBUTES
+    size = 128
+
+    def targets(self, edit: str, labels: Tensor) -> Tensor:
+        return edit_targets(labels, edit)
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        return faces + 0.3
+
+
+class Shy(Shift):
+    """Brightens a face unless it carries a faint chequerboard in red."""
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        row, column = torch.meshgrid(torch.arange(128), torch.arange(128), indexing="ij")
+        chequers = 1.0 - 2.0 * ((row + column) % 2)
+        seen = (faces[:, 0] * chequers).mean((1, 2))
+        strength = 0.4 * torch.sigmoid(1 - 100 * seen)
+        return faces + strength[:, None, None, None]
+
+
+def stargan() -> StarGAN:
+    torch.manual_seed(0)
+    deepfake = StarGAN(Generator(4, repeat_num=1), "random weights")
+    deepfake.freeze()
+    return deepfake
+
+
+@pytest.fixture
+def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> Make:
+    def build(
+        config: DefenseConfig = TINY,
+        deepfake: Deepfake | None = None,
+        features: VGGFeatures | None = None,
+        folder: str = "run",
+    ) -> DefenseTrainer:
+        network = deepfake or Shift()
+        return DefenseTrainer(config, network, train, val, tmp_path / folder, cache, features)
+
+    return build
+
+
+@pytest.mark.parametrize("stop_after", [2, 4])
+def test_a_resumed_run_ends_as_if_never_stopped(
+    make: Make, final_state: Callable[..., dict[str, Any]], stop_after: int
+) -> None:
+    config = dataclasses.replace(TINY, psnr=40.0, relative=True, decay="cosine")
+    whole = final_state(lambda: make(config, stargan(), folder="whole"))
+    resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
+    assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
+    assert whole["step"] == 4
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
+
+
+def test_training_teaches_what_stops_the_edit(make: Make, log: RunLog) -> None:
+    config = dataclasses.replace(
+        TINY, steps=40, learning_rate=2e-2, batch_size=4, lambda_mag=0.1, ema=0.5, report_every=40
+    )
+    run = make(config, Shy())
+    first = run.update()["adv"]
+    run.run(log)
+    faces = run.val_faces
+    protected = run.average.protect(faces)
+    left = (run.deepfake(protected, run.val_labels) - protected).square().mean()
+    assert left < 0.3 * first
+    assert (protected - faces).abs().max() <= config.epsilon + 1e-6
+    assert (log.folder / "defense.png").is_file()
+
+
+def test_the_deepfake_is_never_trained(make: Make) -> None:
+    run = make(deepfake=stargan())
+    before = {name: value.clone() for name, value in run.deepfake.state_dict().items()}
+    learner = {name: value.clone() for name, value in run.defense.state_dict().items()}
+    run.update()
+    torch.testing.assert_close(dict(run.deepfake.state_dict()), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in run.deepfake.parameters())
+    now = run.defense.state_dict()
+    assert not any(torch.equal(now[k], v) for k, v in learner.items() if k.endswith(".weight"))
+
+
+def test_figures_are_the_terms_of_the_objective(make: Make) -> None:
+    figures = make().update()
+    assert float(figures["adv"]) == pytest.approx(0.09)
+    assert 0 < float(figures["pix"]) < 0.05**2
+    assert float(figures["feat"]) == 0
+    relative = make(dataclasses.replace(TINY, relative=True)).update()
+    assert float(relative["adv"]) == pytest.approx(0.09 / (0.09 + 0.01))
+
+
+def test_feature_loss_counts_where_it_has_a_weight(make: Make) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        "block1_conv1.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        "block1_conv1.bias": torch.zeros(4),
+    }
+    config = dataclasses.replace(TINY, lambda_feat=1.0, feature_layers=("relu1_1",))
+    run = make(config, features=VGGFeatures(config.feature_layers, weights=weights))
+    plain = make()
+    assert float(run.update()["feat"]) > 0
+    plain.update()
+    one = make(
+        dataclasses.replace(config, feature_faces=1), features=run.features, folder="one"
+    ).update()
+    assert float(one["feat"]) != float(make(config, features=run.features).update()["feat"])
+    assert not torch.equal(run.defense.first.weight, plain.defense.first.weight)
+
+
+@pytest.mark.parametrize(("psnr", "change"), [(60.0, 0.01), (10.0, -0.01)])
+def test_lambda_is_steered_towards_the_psnr(make: Make, psnr: float, change: float) -> None:
+    run = make(dataclasses.replace(TINY, psnr=psnr, lambda_mag=3.0))
+    run.update()
+    assert math.log(run.lambda_mag / 3) == pytest.approx(change, rel=0.05)
+
+
+def test_another_configuration_is_refused(make: Make) -> None:
+    run = make()
+    run.save()
+    path = run.folder / CHECKPOINT
+    make(dataclasses.replace(TINY, report_every=50)).restore(path)
+    other = dataclasses.replace(TINY, epsilon=0.1, decay="linear")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt: .*\(epsilon, decay\)"):
+        make(other).restore(path)
+
+
+def test_a_new_run_starts_from_the_average_of_another(make: Make) -> None:
+    old = make()
+    old.update()
+    old.save()
+    new = make(dataclasses.replace(TINY, learning_rate=1e-5, seed=7), folder="new")
+    new.start_from(old.folder / CHECKPOINT)
+    for network in (new.defense, new.average):
+        torch.testing.assert_close(
+            dict(network.state_dict()), dict(old.average.state_dict()), rtol=0, atol=0
+        )
+    assert new.step == 0
+    wide = make(dataclasses.replace(TINY, width=8), folder="wide")
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt: a defense of width 4, not 8"):
+        wide.start_from(old.folder / CHECKPOINT)
+
+
+def test_an_unlabelled_set_is_refused(train: FaceDataset, cache: Path, tmp_path: Path) -> None:
+    bare = dataclasses.replace(train, labels=None)
+    with pytest.raises(ConfigError, match="faces with labels"):
+        DefenseTrainer(TINY, Shift(), train, bare, tmp_path, cache)
