@@ -30,7 +30,7 @@ from unmorph.photo import (
 )
 from unmorph.protector import Protector
 
-#: What the result of ``portrait.jpg`` is called beside it: ``portrait-protected.jpg``.
+#: What the result of ``portrait.jpg`` is called beside it: ``portrait-protected.png``.
 MARK = "-protected"
 
 #: The journal's file, in the folder of the results.
@@ -173,6 +173,11 @@ class Journal:
         }
 
 
+def names_file(out: Path) -> bool:
+    """Return whether ``out`` is one file's name rather than a folder's."""
+    return out.suffix.lower() in READABLE and not out.is_dir()
+
+
 def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> list[Job]:
     """Return each photo, those in folders included, and the file that it becomes.
 
@@ -191,7 +196,7 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
     found = list({photo: (inner, root) for photo, inner, root in _photos(photos, out)}.items())
     if not found:
         raise PhotoError("no photos in " + ", ".join(map(str, photos)))
-    if out is not None and out.suffix.lower() in READABLE and not out.is_dir():
+    if out is not None and names_file(out):
         if len(found) > 1 or photos[0].is_dir():
             raise ConfigError(f"{out} is one file, but there are more photos: name a folder")
         if form is not None and WRITABLE.get(out.suffix.lower()) != form:

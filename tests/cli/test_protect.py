@@ -81,31 +81,32 @@ def test_writes_beside_the_photo(folder: Path, protect: Run, defense_file: Path)
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
-        ("a.JPG", [], "a-protected.JPG"),
-        ("a.webp", [], "a-protected.webp"),
-        ("a.bmp", [], "a-protected.png"),
-        ("a.gif", [], "a-protected.png"),
-        ("a.jpeg", ["--format", "png"], "a-protected.png"),
+        ("a.jpg", [], "a-protected.png"),
+        ("a.PNG", [], "a-protected.PNG"),
+        ("a.JPG", ["--format", "same"], "a-protected.JPG"),
+        ("a.webp", ["--format", "same"], "a-protected.webp"),
+        ("a.bmp", ["--format", "same"], "a-protected.png"),
+        ("a.gif", ["--format", "same"], "a-protected.png"),
         ("a.png", ["--format", "jpeg"], "a-protected.jpg"),
         ("a.jpeg", ["--format", "jpeg"], "a-protected.jpeg"),
     ],
 )
-def test_keeps_the_container(
+def test_container(
     folder: Path, protect: Run, name: str, options: list[str], expected: str
 ) -> None:
     portrait_at(folder / name)
     result = protect(folder / name, *options)
     assert result.exit_code == 0, result.output
     assert names(folder) == sorted([name, expected])
-    kind = {".jpg": "jpeg", ".jpeg": "jpeg"}.get(Path(expected).suffix.lower(), expected[-3:])
-    assert read(folder / expected).format == kind.replace("ebp", "webp")
+    suffix = Path(expected).suffix.lower()
+    assert read(folder / expected).format == {".jpg": "jpeg"}.get(suffix, suffix[1:])
 
 
 def test_quality(folder: Path, protect: Run) -> None:
     photo = portrait_at(folder / "a.jpg")
     sizes = []
-    for quality in (95, 50):
-        assert protect(photo, "--quality", str(quality)).exit_code == 0
+    for quality in ("95", "50"):
+        assert protect(photo, "--format", "same", "--quality", quality).exit_code == 0
         sizes.append((folder / "a-protected.jpg").stat().st_size)
     assert sizes[1] < sizes[0] / 2
 
@@ -151,16 +152,16 @@ def test_folder_with_its_subfolders(folder: Path, protect: Run) -> None:
     out = folder.parent / "out"
     result = protect(folder, "-o", out)
     assert result.exit_code == 0, result.output
-    assert names(out) == ["a.jpg", "trip/b.webp"]
+    assert names(out) == ["a.png", "trip/b.png"]
 
 
 def test_second_run_leaves_results_alone(folder: Path, protect: Run) -> None:
     portrait_at(folder / "a.jpg")
     assert protect(folder).exit_code == 0
-    result = folder / "a-protected.jpg"
+    result = folder / "a-protected.png"
     first = result.stat().st_mtime_ns
     assert protect(folder).exit_code == 0
-    assert names(folder) == ["a-protected.jpg", "a.jpg"]
+    assert names(folder) == ["a-protected.png", "a.jpg"]
     assert result.stat().st_mtime_ns == first
 
 
@@ -172,7 +173,7 @@ def test_second_run_does_what_is_new_or_changed(folder: Path, protect: Run) -> N
     assert protect(folder, "-o", out).exit_code == 4
     portrait_at(folder / "b.jpg", quality=40)
     portrait_at(folder / "new.jpg")
-    (out / "gone.jpg").unlink()
+    (out / "gone.png").unlink()
     result = protect(folder, "-o", out)
     assert result.exit_code == 4
     done = [line.split(":")[0] for line in result.output.splitlines()]
@@ -180,7 +181,7 @@ def test_second_run_does_what_is_new_or_changed(folder: Path, protect: Run) -> N
     assert done == [*expected, "5 photos"]
     assert "2 unchanged" in result.output
     assert len(protect(folder, "-o", out, "--again").output.splitlines()) == 6
-    assert len(protect(folder, "-o", out, "--quality", "90").output.splitlines()) == 6
+    assert len(protect(folder, "-o", out, "--format", "webp").output.splitlines()) == 6
 
 
 def test_results_inside_the_folder_are_no_photos(folder: Path, protect: Run) -> None:
@@ -188,7 +189,7 @@ def test_results_inside_the_folder_are_no_photos(folder: Path, protect: Run) -> 
     portrait_at(folder / ".hidden" / "b.jpg")
     for _ in range(2):
         assert protect(folder, "-o", folder / "done").exit_code == 0
-        assert names(folder) == [".hidden/b.jpg", "a.jpg", "done/a.jpg"]
+        assert names(folder) == [".hidden/b.jpg", "a.jpg", "done/a.png"]
 
 
 def test_dry_run_writes_nothing(folder: Path, protect: Run) -> None:
@@ -196,7 +197,7 @@ def test_dry_run_writes_nothing(folder: Path, protect: Run) -> None:
     out = folder.parent / "out"
     result = protect(folder, "-o", out, "--dry-run")
     assert result.exit_code == 0
-    assert result.output.strip() == f"{photo} -> {out / 'a.jpg'}"
+    assert result.output.strip() == f"{photo} -> {out / 'a.png'}"
     assert not out.exists()
 
 
@@ -212,9 +213,9 @@ def test_json(folder: Path, protect: Run) -> None:
         "no face",
         "failed",
     )
-    assert first["target"] == str(folder / "a-protected.jpg")
+    assert first["target"] == str(folder / "a-protected.png")
     assert first["faces"] == 1
-    assert first["bytes_after"] == (folder / "a-protected.jpg").stat().st_size
+    assert first["bytes_after"] == (folder / "a-protected.png").stat().st_size
     assert "c.jpg: not an image" in third["error"]
     again = [json.loads(line)["status"] for line in protect(folder, "--json").stdout.splitlines()]
     assert sorted(again) == ["failed", "unchanged", "unchanged"]
@@ -270,7 +271,7 @@ def through_pipe(defense_file: Path, data: bytes, *options: str) -> Result:
 
 
 def test_stdin_to_stdout(folder: Path, defense_file: Path) -> None:
-    photo = portrait_at(folder / "a.png")
+    photo = portrait_at(folder / "a.jpg")
     result = through_pipe(defense_file, photo.read_bytes())
     assert result.exit_code == 0, result.stderr
     expected = Protector.load(defense_file, threads=1).protect(read(photo).pixels)
@@ -278,8 +279,10 @@ def test_stdin_to_stdout(folder: Path, defense_file: Path) -> None:
     np.testing.assert_array_equal(piped.pixels, expected)
     assert piped.format == "png"
     assert result.stderr.startswith("-: 1 face, ")
-    as_jpeg = through_pipe(defense_file, photo.read_bytes(), "--format", "jpeg")
-    assert decode(as_jpeg.stdout_bytes, "stdout").format == "jpeg"
+    same = through_pipe(defense_file, photo.read_bytes(), "--format", "same")
+    assert decode(same.stdout_bytes, "stdout").format == "jpeg"
+    webp = through_pipe(defense_file, photo.read_bytes(), "--format", "webp")
+    assert decode(webp.stdout_bytes, "stdout").format == "webp"
 
 
 def test_pipe_and_file(folder: Path, protect: Run, defense_file: Path) -> None:
@@ -305,14 +308,16 @@ def test_same_names_stay_apart(folder: Path, protect: Run) -> None:
     out = folder.parent / "out"
     result = protect(*photos, photos[0], "-o", out)
     assert result.exit_code == 0, result.output
-    assert names(out) == ["a-2.jpg", "a.jpg", "a.webp"]
+    assert names(out) == ["a-2.png", "a-3.png", "a.png"]
+    result = protect(*photos, "--format", "same", "-o", out)
+    assert names(out) == ["a-2.jpg", "a-2.png", "a-3.png", "a.jpg", "a.png", "a.webp"]
 
 
 def test_never_overwrites_an_original(folder: Path, protect: Run) -> None:
     photo, other = portrait_at(folder / "a.png"), portrait_at(folder / "b.jpg")
     original = photo.read_bytes()
     assert protect(photo, "-o", photo).exit_code == 1
-    result = protect(photo, other, "-o", folder, "--format", "png")
+    result = protect(photo, other, "-o", folder)
     assert result.exit_code == 1
     assert "is an original" in result.output
     assert photo.read_bytes() == original
@@ -332,7 +337,7 @@ def test_failures_do_not_stop_the_others(folder: Path, protect: Run) -> None:
     for name, line in zip(order, lines, strict=True):
         assert name in line
     assert lines[2] == "5 photos: 3 failed, 1 no face, 1 protected"
-    assert (folder / "good-protected.jpg").is_file()
+    assert (folder / "good-protected.png").is_file()
 
 
 def test_no_face_has_its_own_exit_code(folder: Path, protect: Run) -> None:
@@ -340,7 +345,7 @@ def test_no_face_has_its_own_exit_code(folder: Path, protect: Run) -> None:
     result = protect(empty, good)
     assert result.exit_code == 4
     assert "empty.png: no face found, nothing written" in result.output
-    assert names(folder) == ["empty.png", "good-protected.jpg", "good.jpg"]
+    assert names(folder) == ["empty.png", "good-protected.png", "good.jpg"]
 
 
 def test_folder_without_photos(folder: Path, protect: Run) -> None:
@@ -357,7 +362,9 @@ def test_folder_without_photos(folder: Path, protect: Run) -> None:
         ["a.jpg", "--keep-location"],
         ["a.jpg", "--format", "xyz"],
         ["a.jpg", "--format", "png", "-o", "b.jpg"],
-        ["a.jpg", "--quality", "101"],
+        ["-", "--format", "png", "-o", "b.jpg"],
+        ["a.jpg", "--format", "same", "--quality", "101"],
+        ["a.jpg", "--quality", "90"],
         ["a.jpg", "--faces", "none"],
         ["a.jpg", "--faces", "0"],
         ["a.jpg", "--box", "1,2,3"],
@@ -380,7 +387,7 @@ def test_upright_with_its_notes(folder: Path, protect: Run) -> None:
     with Image.open(PORTRAIT) as image:  # lying on its side, as phones store it
         image.crop((0, 0, 512, 400)).transpose(Image.Transpose.ROTATE_90).save(photo, exif=exif)
     assert protect(photo, "--keep-metadata").exit_code == 0
-    with Image.open(folder / "phone-protected.jpg") as image:
+    with Image.open(folder / "phone-protected.png") as image:
         assert image.size == (512, 400)
         assert image.getexif()[ExifTags.Base.Artist] == "Jane Doe"
         assert ExifTags.Base.Orientation not in image.getexif()

@@ -59,11 +59,11 @@ def command(
 
     Examples:
 
-        unmorph check portrait.jpg portrait-protected.jpg
+        unmorph check portrait.jpg portrait-protected.png
 
         unmorph check portrait.jpg downloaded.jpg --save proof.png
 
-        unmorph check portrait-protected.jpg --channel jpeg-50 --json
+        unmorph check portrait-protected.png --channel jpeg-50 --json
     """
     if save is not None and protected is None:
         raise typer.BadParameter("--save compares two photos: give PROTECTED too")

@@ -28,6 +28,9 @@ _WORKERS = 8
 
 _PIPE = Path("-")
 
+#: As ``--format``: each photo's own, or PNG where that cannot be written.
+_SAME = "same"
+
 
 def command(
     photos: list[Path] = typer.Argument(
@@ -45,14 +48,15 @@ def command(
     form: str | None = typer.Option(
         None,
         "--format",
-        help="png, jpeg, webp, tiff, avif or heic. By default each photo's own, or png.",
+        help="png, jpeg, webp, tiff, avif or heic; same for each photo's own. By default png, "
+        "which keeps every pixel, unless --out names a file of another format.",
     ),
     quality: int | None = typer.Option(
         None,
         min=1,
         max=100,
         help="Of JPEG, AVIF and HEIC, 95 by default; makes WebP smaller too, which else keeps "
-        "every pixel. Low qualities wash the protection out.",
+        "every pixel. Low qualities wash the protection out. PNG has none.",
     ),
     keep_metadata: bool = typer.Option(
         False,
@@ -106,19 +110,16 @@ def command(
 
         unmorph protect crowd.heic --faces largest --format jpeg
 
-        unmorph protect - < portrait.jpg > protected.jpg
+        unmorph protect - < portrait.jpg > protected.png
     """
     from PIL import Image
 
     from unmorph.batch import Settings
-    from unmorph.photo import FORMATS
 
     if keep_location and not keep_metadata:
         raise typer.BadParameter("--keep-location needs --keep-metadata")
-    if form is not None and form not in FORMATS:
-        raise typer.BadParameter(f"--format: choose {', '.join(FORMATS)}")
     settings = Settings(
-        form,
+        _format(form, out),
         quality,
         keep_metadata,
         keep_location,
@@ -126,6 +127,8 @@ def command(
         tuple(map(_box, box or ())),
         max_megapixels,
     )
+    if quality is not None and settings.format == "png":
+        raise typer.BadParameter("--quality: PNG has none; choose another --format")
     if box and (len(photos) > 1 or photos[0].is_dir()):
         raise typer.BadParameter("--box belongs to one photo: name one")
     Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
@@ -218,7 +221,9 @@ def _pipe(
             raise typer.BadParameter("a photo is no text for a terminal: name a file with --out")
     elif out.is_dir() or out.suffix.lower() not in WRITABLE:
         raise typer.BadParameter("a photo from stdin needs a file as --out, or -")
-    elif form is None:
+    elif form not in (None, WRITABLE[out.suffix.lower()]):
+        raise typer.BadParameter(f"{out} is not what a file in the format {form} is called")
+    else:
         form = WRITABLE[out.suffix.lower()]
     if photo == _PIPE:
         source = decode(sys.stdin.buffer.read(), "stdin", max_megapixels=settings.max_megapixels)
@@ -287,6 +292,18 @@ def _progress(total: int, wanted: bool) -> Iterator[tuple[Any, Any]]:
                 bar.update(task, rate=f"{shown.completed / shown.elapsed:.1f} a second")
 
         yield say, advance
+
+
+def _format(form: str | None, out: Path | None) -> str | None:
+    """Return the format to write; None for each photo's own, or for what ``out`` is called."""
+    from unmorph.batch import names_file
+    from unmorph.photo import FORMATS
+
+    if form is None:
+        return None if out is not None and names_file(out) else "png"
+    if form not in (*FORMATS, _SAME):
+        raise typer.BadParameter(f"--format: choose {', '.join((*FORMATS, _SAME))}")
+    return None if form == _SAME else form
 
 
 def _count(faces: str) -> int | None:
