@@ -151,7 +151,7 @@ class OnnxDeepfake(_Network):
 
 
 class OnnxClassifier(_Network):
-    """The attribute classifier that fills in the present labels of a photo that has none.
+    """An attribute classifier: one labels photos that come without labels, another judges edits.
 
     Raises:
         WeightsError: the file is absent, damaged, or not such a network.

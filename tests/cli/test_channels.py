@@ -33,6 +33,7 @@ def test_records_of_channels_become_a_heat_map(
 
     common = ["--data", faces, "--dataset", "folder", "--deepfake", deepfake_file]
     common += ["--defense", defense_file, "--labeller", classifier_file, "--metrics", "fast"]
+    common += ["--judge", classifier_file]
     paths = [tmp_path / f"{name}.json" for name in ("plain", "sent", "twice", "photo")]
     run("evaluate", *common, "-o", paths[0])
     run("evaluate", *common, "-o", paths[1], "--channel", "jpeg-75")
@@ -79,7 +80,8 @@ def test_unknown_names(
 ) -> None:
     command = ["evaluate", "--data", faces, "--dataset", "folder", "-o", tmp_path / "x.json"]
     command += ["--deepfake", deepfake_file, "--defense", defense_file]
-    command += ["--labeller", classifier_file, "--metrics", "fast", *options]
+    command += ["--labeller", classifier_file, "--judge", classifier_file]
+    command += ["--metrics", "fast", *options]
     result = CliRunner().invoke(app, [str(argument) for argument in command])
     assert result.exit_code == 2
     assert message in result.output

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
 from unmorph.deepfakes.stargan import Generator
+from unmorph.evaluation import participants
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,10 @@ def done(*arguments: object) -> str:
 
 
 def test_evaluate_an_attack_on_a_subset(
-    common: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    common: list[str], tmp_path: Path, classifier_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SUBSETS, "paper-200", 2)
+    monkeypatch.setattr(participants, "SHIPPED_JUDGE", classifier_file)
     command = ["evaluate", *common, "--metrics", "l2", "--defense", "pgd", "--batch-size", 1]
     path = tmp_path / "x.json"
     command += ["--subset", "paper-200", "--option", "steps=2", "--option", "mode=invalid"]
@@ -56,6 +58,7 @@ def test_evaluate_an_attack_on_a_subset(
     content = json.loads(path.read_text())
     assert (content["kind"], content["dataset"]["subset"]) == ("evaluation", "paper-200")
     assert content["dataset"]["count"] == 2
+    assert content["judge"]["file"] == classifier_file.name
     assert content["defense"]["changed"] == {"steps": "2", "mode": "invalid"}
     assert content["defense"]["options"]["steps"] == 2
     again = tmp_path / "again.json"
@@ -67,7 +70,9 @@ def test_evaluate_an_attack_on_a_subset(
     assert "unknown loss term 'L_nothing'; choose one of L_pix" in wrong.output
 
 
-def test_tune_time_and_report(common: list[str], tmp_path: Path, defense_file: Path) -> None:
+def test_tune_time_and_report(
+    common: list[str], tmp_path: Path, defense_file: Path, classifier_file: Path
+) -> None:
     tuned = tmp_path / "tuned.json"
     grid = ["--grid", "steps=1,2", "--grid", "step_size=0.01"]
     shown = done("tune", "i-fgsm", *common, *grid, "--limit", 2, "-o", tuned)
@@ -82,8 +87,8 @@ def test_tune_time_and_report(common: list[str], tmp_path: Path, defense_file: P
     assert "pgd (steps=1): " in shown
 
     record = tmp_path / "record.json"
-    judge = ["--metrics", "l2", "--defense", defense_file, "--without", "L_pix"]
-    done("evaluate", *common, *judge, "-o", record)
+    options = ["--metrics", "l2", "--defense", defense_file, "--without", "L_pix"]
+    done("evaluate", *common, *options, "--judge", classifier_file, "-o", record)
     outputs = [tmp_path / f"report.{ending}" for ending in ("md", "html", "tex")]
     done("report", record, timed, *(part for path in outputs for part in ("-o", path)))
     for path in outputs:

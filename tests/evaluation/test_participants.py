@@ -19,7 +19,9 @@ from unmorph.evaluation.participants import (
     open_defense,
     open_judge,
     open_labeller,
+    open_subject,
 )
+from unmorph.runtime import OnnxDeepfake
 from unmorph.weights.store import sha256
 
 
@@ -137,12 +139,25 @@ def test_evaluate_and_report(
     assert re.search(r"\| folder \(3\) \| defense \| 0\.0\d+ ± ", report.read_text())
 
 
+def test_judges_edits_of_attributes_alone(
+    monkeypatch: pytest.MonkeyPatch, deepfake_file: Path, classifier_file: Path
+) -> None:
+    subject = open_subject(str(deepfake_file), "none", judge=classifier_file)
+    assert subject.judge is not None
+    assert subject.about["judge"]["file"] == classifier_file.name
+    monkeypatch.setattr(OnnxDeepfake, "edits", ("Male", "Smile"))
+    subject = open_subject(str(deepfake_file), "none", judge=classifier_file)
+    assert subject.judge is subject.about["judge"] is None
+
+
 @pytest.mark.skipif("UNMORPH_DATA" not in os.environ, reason="UNMORPH_DATA unset")
-def test_evaluate_celeba_with_its_own_labels(tmp_path: Path, deepfake_file: Path) -> None:
+def test_evaluate_celeba_with_its_own_labels(
+    tmp_path: Path, deepfake_file: Path, classifier_file: Path
+) -> None:
     record = tmp_path / "x.json"
     command = ["evaluate", "--data", str(Path(os.environ["UNMORPH_DATA"]) / "celeba"), "-o"]
     command += [str(record), "--deepfake", str(deepfake_file), "--defense", "noise"]
-    command += ["--metrics", "fast", "--limit", "4"]
+    command += ["--metrics", "fast", "--limit", "4", "--judge", str(classifier_file)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     content = json.loads(record.read_text())

@@ -29,7 +29,11 @@ def command(
     without: str | None = typer.Option(
         None, help="For an ablation: the loss term that the defense was trained without."
     ),
-    judge: Path | None = typer.Option(None, help="ONNX classifier that judges the edits."),
+    judge: Path | None = typer.Option(
+        None,
+        help="ONNX classifier that judges the edits, in place of the shipped one; edits that are "
+        "no attributes are not judged.",
+    ),
     labeller: Path | None = typer.Option(
         None, help="ONNX classifier for sets without labels, in place of the shipped one."
     ),
@@ -74,7 +78,12 @@ def command(
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import named_subset
     from unmorph.evaluation.measures import parse_measures
-    from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller, open_subject
+    from unmorph.evaluation.participants import (
+        SHIPPED_CLASSIFIER,
+        SHIPPED_JUDGE,
+        open_labeller,
+        open_subject,
+    )
     from unmorph.evaluation.photos import Journey, describe_photos, evaluate_photos, open_photos
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.repeated import repeat_edits
@@ -94,7 +103,7 @@ def command(
         deepfake,
         defense,
         weights=deepfake_weights,
-        judge=judge,
+        judge=judge or SHIPPED_JUDGE,
         epsilon=epsilon,
         seed=seed,
         options=parse_pairs(option),

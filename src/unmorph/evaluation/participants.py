@@ -11,15 +11,18 @@ import torch
 from torch import Tensor
 
 from unmorph import deepfakes, defenses
-from unmorph.attributes import edit_targets
+from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Subject
 from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake
 from unmorph.weights.store import sha256
 
-#: The classifier that is part of the package.
+#: The classifier that is part of the package: it labels photos.
 SHIPPED_CLASSIFIER = SHIPPED / "attributes.onnx"
+
+#: The one that judges edits, trained apart from it.
+SHIPPED_JUDGE = SHIPPED / "judge.onnx"
 
 #: The loss terms that an ablation leaves out (the paper's table 4).
 LOSS_TERMS = ("L_pix", "L_feat", "L_adv")
@@ -147,6 +150,7 @@ def open_subject(
     """Open everything that one run puts together.
 
     Args:
+        judge: the classifier that judges edits; left out where they are no attributes.
         without: for an ablation, the loss term that the defense was trained without: one of
             `LOSS_TERMS`. The other arguments are those of the functions above.
 
@@ -161,6 +165,8 @@ def open_subject(
     if without is not None and without not in LOSS_TERMS:
         raise ConfigError(f"unknown loss term {without!r}; choose one of {', '.join(LOSS_TERMS)}")
     about_defense["without"] = without
-    opened_judge, about_judge = open_judge(judge) if judge else (None, None)
+    opened_judge, about_judge = None, None
+    if judge is not None and set(opened_deepfake.edits) <= set(ATTRIBUTES):
+        opened_judge, about_judge = open_judge(judge)
     about = {"deepfake": about_deepfake, "defense": about_defense, "judge": about_judge}
     return Subject(opened_deepfake, opened_defense.protect, opened_judge, about)
