@@ -84,7 +84,7 @@ def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: 
             log.add(trainer.update())
             trainer.step += 1
             trainer.seconds += time.monotonic() - began
-            bar.advance(bar.task_ids[0])
+            bar.update(bar.task_ids[0], advance=1, figures=log.live())
             if trainer.step % report_every == 0 or trainer.step == steps:
                 trainer.report(log)
             if stop.requested or time.monotonic() - saved > CHECKPOINT_SECONDS:

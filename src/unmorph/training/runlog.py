@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,18 +31,23 @@ class RunLog:
         self._writer = SummaryWriter(str(folder))
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
+        self._reported: dict[str, float] = {}
 
     @contextmanager
     def progress(self, title: str, done: int, total: int) -> Iterator[Progress]:
-        """Show a bar from ``done`` to ``total``; the yielded object's first task advances it."""
+        """Show a bar from ``done`` to ``total``; the yielded object's first task advances it.
+
+        Its field ``figures`` takes what `live` returns.
+        """
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
         )
         with Progress(*columns, console=self.console) as bar:
-            bar.add_task(title, total=total, completed=done)
+            bar.add_task(title, total=total, completed=done, figures="")
             yield bar
 
     def add(self, figures: Mapping[str, Tensor | float]) -> None:
@@ -50,19 +56,30 @@ class RunLog:
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
             self._counts[name] = self._counts.get(name, 0) + 1
 
+    def live(self) -> str:
+        """Return the means since the last report, and that report's figures on val, as a line."""
+        return _line({**self._means(), **self._reported})
+
+    def _means(self) -> dict[str, float]:
+        return {name: total / self._counts[name] for name, total in self._sums.items()}
+
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Write the means since the last report and the given figures, and print one line.
 
         They also go into ``reports.jsonl``, a JSON object a report.
         """
-        means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        means = self._means()
         self._sums, self._counts = {}, {}
+        self._reported = {name: value for name, value in figures.items() if name != "minutes"}
         for name, value in {**means, **figures}.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
         with (self.folder / "reports.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **means, **figures}) + "\n")
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in {**means, **figures}.items())
+            numbers = {**means, **figures}.items()
+            # JSON has no NaN, which a share of no pairs is.
+            known = {name: value if math.isfinite(value) else None for name, value in numbers}
+            file.write(json.dumps({"step": step, **known}) + "\n")
+        shown = _line({**means, **figures})
         self.console.print(f"step {step}  {shown}", highlight=False, soft_wrap=True)
 
     def picture(self, name: str, step: int, sheet: np.ndarray) -> None:
@@ -73,6 +90,10 @@ class RunLog:
     def close(self) -> None:
         """Flush and close the event file."""
         self._writer.close()
+
+
+def _line(figures: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
 def contact_sheet(rows: list[list[Tensor]]) -> np.ndarray:
