@@ -43,6 +43,20 @@ def test_figures_are_averaged_between_reports(log: RunLog, shown: io.StringIO) -
     assert [e.step for e in events.Scalars("val PSNR")] == [3, 5]
 
 
+def test_the_bar_tells_losses_and_the_last_figures_on_val(log: RunLog) -> None:
+    log.add({"adv": 1.0})
+    log.add({"adv": 3.0})
+    assert log.live() == "adv 2"
+    log.report(2, {"val strict DSR": 0.25, "minutes": 1.0})
+    log.add({"adv": 1.5})
+    assert log.live() == "adv 1.5  val strict DSR 0.25"
+
+
+def test_a_share_of_nothing_is_null_in_the_file(log: RunLog) -> None:
+    log.report(1, {"val s": float("nan")})
+    assert json.loads((log.folder / "reports.jsonl").read_text()) == {"step": 1, "val s": None}
+
+
 def test_pictures_are_kept(log: RunLog) -> None:
     for value in (0, 200):
         log.picture("edits", value, np.full((4, 6, 3), value, np.uint8))
