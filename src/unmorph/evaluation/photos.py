@@ -23,16 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unmorph import metrics
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
 from unmorph.evaluation.composed import ComposedPhotos
 from unmorph.evaluation.crops import CROPS, Crop
-from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.measures import Measure, load_measures
 from unmorph.evaluation.record import Record
-from unmorph.evaluation.run import Progress, Subject, figures, measure_batch
+from unmorph.evaluation.run import Progress, Subject, assemble, measure_batch
 from unmorph.faces.crop import Square
 from unmorph.faces.detect import FaceDetector
 from unmorph.photo import Photo, read, write
@@ -211,19 +209,8 @@ def evaluate_photos(
     about["count"] = len(protected)
     about["without_face"] = int((counts == 0).sum()) + len(waiting)
     about["unprotected_faces"] = int((protected == 0).sum())
-    settings["moved_threshold"] = metrics.moved_threshold(
-        torch.from_numpy(arrays["unprotected/l2"])
-    )
-    return Record(
-        dataset=about,
-        deepfake=dict(subject.about["deepfake"]),
-        defense=dict(subject.about["defense"]),
-        judge=subject.about["judge"],
-        settings=settings,
-        **circumstances(device),
-        seconds=round(progress.seconds + time.monotonic() - start, 1),
-        figures=figures(arrays, subject.deepfake.edits),
-    )
+    seconds = progress.seconds + time.monotonic() - start
+    return assemble(subject, about, settings, arrays, device, seconds)
 
 
 def open_photos(protocol: str, dataset: FaceDataset, seed: int = 0) -> Photos:

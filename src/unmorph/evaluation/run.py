@@ -218,16 +218,35 @@ def evaluate(
     if progress.done == 0:
         raise DataError(f"{dataset.source.path}: no face to evaluate; raise --limit")
     arrays = progress.arrays()
+    seconds = progress.seconds + time.monotonic() - start
+    return assemble(subject, about_faces, settings, arrays, device, seconds)
+
+
+def assemble(
+    subject: Subject,
+    about: dict[str, Any],
+    settings: dict[str, Any],
+    arrays: Arrays,
+    device: str,
+    seconds: float,
+) -> Record:
+    """Return the record of a run from its per-image figures.
+
+    Args:
+        about: what the record says of the faces.
+        settings: those of the run; the threshold of movement is added.
+        arrays: as `measure_batch` names them.
+        seconds: what the run took.
+    """
     movement = torch.from_numpy(arrays["unprotected/l2"])
-    settings["moved_threshold"] = metrics.moved_threshold(movement)
     return Record(
-        dataset=about_faces,
+        dataset=about,
         deepfake=dict(subject.about["deepfake"]),
         defense=dict(subject.about["defense"]),
         judge=subject.about["judge"],
-        settings=settings,
+        settings={**settings, "moved_threshold": metrics.moved_threshold(movement)},
         **circumstances(device),
-        seconds=round(progress.seconds + time.monotonic() - start, 1),
+        seconds=round(seconds, 1),
         figures=figures(arrays, subject.deepfake.edits),
     )
 

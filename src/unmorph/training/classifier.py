@@ -19,7 +19,7 @@ from unmorph.errors import ConfigError
 from unmorph.training.batches import Batches
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
-from unmorph.training.layout import channels_last
+from unmorph.training.layout import autocast, channels_last
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog
 
@@ -133,7 +133,7 @@ class ClassifierTrainer:
         self.adam.param_groups[0]["lr"] = self.config.learning_rate * factor
         faces, labels = self.batches.next()
         faces = jitter(faces, self.config.jitter, self.random)
-        with self._autocast():
+        with autocast(self.config.precision):
             logits = self._classify(faces.contiguous(memory_format=torch.channels_last))
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
         self.adam.zero_grad(set_to_none=True)
@@ -141,14 +141,11 @@ class ClassifierTrainer:
         self.adam.step()
         return {"loss": loss.detach()}
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
-
     @torch.no_grad()
     def report(self, log: RunLog) -> None:
         """Measure the accuracy of each attribute on val."""
         self.classifier.eval()
-        with self._autocast():
+        with autocast(self.config.precision):
             logits = torch.cat([self.classifier(faces) for faces in self.val_faces.split(64)])
         self.classifier.train()
         right = ((logits > 0) == (self.val_labels > 0)).float().mean(0)

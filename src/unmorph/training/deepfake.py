@@ -20,8 +20,8 @@ from unmorph.errors import ConfigError
 from unmorph.training.batches import Batches, random_single_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
-from unmorph.training.layout import channels_last
-from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
+from unmorph.training.layout import autocast, channels_last
+from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
 VAL_FACES = 64
@@ -225,18 +225,15 @@ class DeepfakeTrainer:
         extra = stage.discriminator_warmup if self.step == 0 else 0
         for _ in range(extra + stage.critic_steps - 1):
             faces, labels = self.batches.next()
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), autocast(self.config.precision):
                 fakes = self._edit(faces, self._targets(labels)).float()
             self._update_discriminator(faces, labels, fakes)
         faces, labels = self.batches.next()
         targets = self._targets(labels)
-        with self._autocast():
+        with autocast(self.config.precision):
             fakes = self._edit(faces, targets).float()
         figures = self._update_discriminator(faces, labels, fakes.detach())
         return {**figures, **self._update_generator(faces, labels, targets, fakes)}
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _targets(self, labels: Tensor) -> Tensor:
         share = self.current.single_edits
@@ -246,7 +243,7 @@ class DeepfakeTrainer:
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()
-        with self._autocast():
+        with autocast(self.config.precision):
             same = self._edit(faces, labels).float()
             _, logits = self.discriminator(faces)
         identity = reconstruction_loss(same, faces, self.current.coarse)
@@ -260,7 +257,7 @@ class DeepfakeTrainer:
         self, faces: Tensor, labels: Tensor, fakes: Tensor
     ) -> dict[str, Tensor]:
         stage = self.current
-        with self._autocast():
+        with autocast(self.config.precision):
             realness, logits = self.discriminator(torch.cat([faces, fakes]))
         real, fake = realness.float().chunk(2)
         classification = classification_loss(logits[: len(faces)], labels)
@@ -275,7 +272,7 @@ class DeepfakeTrainer:
             loss = loss + stage.penalty * gradient_penalty(self.discriminator, faces, fakes, mix)
         elif self.critic_updates % stage.penalty_every == 0:
             signs = torch.randint(0, 2, labels.shape, generator=self.random) * 2.0 - 1
-            with self._autocast():
+            with autocast(self.config.precision):
                 penalty = r1_penalty(self.discriminator, faces, signs)
             loss = loss + stage.penalty * stage.penalty_every * penalty
             figures["R1"] = penalty.detach()
@@ -288,7 +285,7 @@ class DeepfakeTrainer:
     ) -> dict[str, Tensor]:
         stage = self.current
         self.discriminator.requires_grad_(False)
-        with self._autocast():
+        with autocast(self.config.precision):
             realness, logits = self.discriminator(fakes)
             if stage.identity:
                 both = torch.cat([fakes, faces])
@@ -322,8 +319,7 @@ class DeepfakeTrainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        # A young average follows the weights quickly, an old one smooths them.
-        decay = min(self.current.ema, (1 + self.step) / (10 + self.step))
+        decay = average_decay(self.current.ema, self.step)
         for name, value in self.generator.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
 
@@ -336,7 +332,7 @@ class DeepfakeTrainer:
         photos = decoded(self.val, self.current.image_size, self.cache)[:VAL_FACES]
         faces = torch.from_numpy(to_faces(photos)).contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(np.asarray(self.val.labels)[:VAL_FACES])
-        with self._autocast():
+        with autocast(self.config.precision):
             outputs = {edit: net(faces, edit_targets(labels, edit)).float() for edit in ATTRIBUTES}
             own = net(faces, labels).float()
         figures = {

@@ -28,8 +28,8 @@ from unmorph.perceptual import VGGFeatures
 from unmorph.training.batches import Batches, random_single_edits
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import DefenseConfig
-from unmorph.training.layout import channels_last
-from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
+from unmorph.training.layout import autocast, channels_last
+from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
 VAL_FACES = 64
@@ -162,21 +162,21 @@ class DefenseTrainer:
         self.adam.param_groups[0]["lr"] = config.learning_rate * factor
         faces, labels = self.batches.next()
         targets = random_single_edits(labels, self.random)
-        with self._autocast():
+        with autocast(self.config.precision):
             perturbation = self._perturb(faces).float()
         # The tanh keeps epsilon; the valid range is enforced as `Defense.protect` does it.
         protected = (faces + perturbation).clamp(-1, 1)
-        with self._autocast():
+        with autocast(self.config.precision):
             edited = self._edit(protected, targets).float()
         pixel = pixel_loss(faces, protected).mean()
         feature = torch.zeros(())
         if self.features is not None and config.lambda_feat:
             some = slice(config.feature_faces)
-            with self._autocast():
+            with autocast(self.config.precision):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         adversarial = adversarial_loss(protected, edited)
         if config.relative:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), autocast(self.config.precision):
                 movement = pixel_loss(faces, self._edit(faces, targets).float())
             adversarial = adversarial / (movement + _LEAST_MOVEMENT)
         adversarial = adversarial.mean()
@@ -193,13 +193,10 @@ class DefenseTrainer:
             "lambda_mag": self.lambda_mag,
         }
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
-
     @torch.no_grad()
     def _follow(self, pixel: float) -> None:
         """Move the average of the weights, and lambda_mag towards the PSNR asked for."""
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        decay = average_decay(self.config.ema, self.step)
         own = self.defense.state_dict()
         for name, value in self.average.state_dict().items():
             if value.is_floating_point():
@@ -216,13 +213,13 @@ class DefenseTrainer:
         """Measure the averaged defense on val and draw what it does."""
         faces, labels = self.val_faces, self.val_labels
         edits = self.deepfake.edits
-        with self._autocast():
+        with autocast(self.config.precision):
             perturbation = self.average(faces).float()
         protected = (faces + perturbation).clamp(-1, 1)
         before, after = [], []
         for edit in edits:
             targets = self.deepfake.targets(edit, labels)
-            with self._autocast():
+            with autocast(self.config.precision):
                 before.append(self.deepfake(faces, targets).float())
                 after.append(self.deepfake(protected, targets).float())
         movement = torch.stack([metrics.l2(faces, edited) for edited in before])

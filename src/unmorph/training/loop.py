@@ -71,6 +71,14 @@ def learning_rate(decay: str, step: int, steps: int) -> float:
     return 1.0
 
 
+def average_decay(ema: float, step: int) -> float:
+    """Return how much a moving average of weights keeps of itself at ``step``.
+
+    A young average follows the weights quickly, an old one smooths them.
+    """
+    return min(ema, (1 + step) / (10 + step))
+
+
 def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: RunLog) -> None:
     """Run ``trainer`` from its step to ``steps``.
 
