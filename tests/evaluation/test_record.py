@@ -38,7 +38,7 @@ def test_record_says_how_it_came_about(record: Record) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 99}, "schema version 99, this unmorph reads 1; run `unmorph evaluate`"),
+        ({"schema_version": 99}, "schema version 99, this unmorph reads 2; run `unmorph evaluate`"),
         ({"surprise": 1}, "surprise missing or unknown"),
         ({"figures": {"input": {"l2": {}}}}, "figures are malformed"),
     ],

@@ -13,7 +13,7 @@ from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError
 from unmorph.evaluation.record import Record
-from unmorph.evaluation.run import Subject, drop_unreadable, evaluate
+from unmorph.evaluation.run import Subject, drop_unreadable, evaluate, figures
 
 Build = Callable[..., Subject]
 Defense = Callable[..., Tensor]
@@ -64,6 +64,18 @@ def test_suppression_is_over_counted_pairs(dataset: FaceDataset, subject: Build)
     assert record.figures["suppression"]["s"].overall.count == round(counted * 35)
 
 
+def test_the_fixed_threshold_counts_what_moves_by_a_hundredth() -> None:
+    movement = np.array([[0.004, 0.02], [0.009, 0.01]], np.float32)
+    residue = np.array([[0.0, 0.01], [0.009, 0.001]], np.float32)
+    found = figures({"unprotected/l2": movement, "output/l2": residue}, ("Male", "Young"))
+    fixed = found["suppression_fixed"]
+    assert fixed["counted"].overall.mean == 0.5
+    assert fixed["s"].overall.mean == pytest.approx((0.5 + 0.9) / 2)
+    assert fixed["s"].edits["Male"].mean is None
+    assert fixed["strict_dsr"].overall.mean == 0.5
+    assert found["suppression"]["s"].overall.mean == pytest.approx((0.5 + 0 + 0.9) / 3)
+
+
 def test_doing_nothing_suppresses_nothing(
     dataset: FaceDataset, subject: Build, tint: MakeTint
 ) -> None:
@@ -107,6 +119,9 @@ def test_judge_sees_untouched_edited_and_protected_faces(
         expected = ((judge(seen)[:, 3] > 0) == (targets[:, 3] > 0)).float().mean().item()
         figure = record.figures["edit_success"][state]
         assert figure.edits["Male"].mean == pytest.approx(expected)
+    agrees = (judge(faces) > 0) == (torch.from_numpy(dataset.labels) > 0)
+    figure = record.figures["judge"]["agreement"]
+    assert figure.edits["Blond_Hair"].mean == pytest.approx(agrees[:, 1].float().mean().item())
 
 
 def test_labels_come_from_the_labeller_where_a_set_has_none(

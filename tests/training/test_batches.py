@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
-from unmorph.training.batches import Batches, random_single_edits
+from unmorph.training.batches import Batches, random_edits, recolour
 
 
 def photos(count: int = 10) -> np.ndarray:
@@ -65,10 +65,26 @@ def test_a_restored_sequence_goes_on() -> None:
     torch.testing.assert_close([other.next() for _ in range(5)], expected, rtol=0, atol=0)
 
 
-def test_random_single_edits_are_one_edit_each() -> None:
+def test_random_edits_are_one_edit_each() -> None:
     labels = torch.tensor([[1.0, 0, 0, 1, 0]]).repeat(500, 1)
-    targets = random_single_edits(labels, torch.Generator().manual_seed(0))
-    one = labels[:1]
-    counts = [int((targets == edit_targets(one, e)).all(1).sum()) for e in ATTRIBUTES]
-    assert sum(counts) == 500
-    assert min(counts) > 60
+    targets, edits = random_edits(labels, torch.Generator().manual_seed(0))
+    assert torch.bincount(edits, minlength=len(ATTRIBUTES)).min() > 60
+    for position, edit in enumerate(ATTRIBUTES):
+        mine = targets[edits == position]
+        assert torch.equal(mine, edit_targets(labels[: len(mine)], edit))
+
+
+def test_recolouring_changes_contrast_and_tint_only() -> None:
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.rand(64, 3, 8, 8, generator=generator) - 0.5
+    changed = recolour(faces, 0.2, generator)
+    contrast = (changed[..., 0] - changed[..., 1]) / (faces[..., 0] - faces[..., 1])
+    per_face = contrast.flatten(1).median(1).values
+    spread = contrast - per_face[:, None, None]
+    assert spread.abs().max() < 1e-3
+    assert 0.8 <= per_face.min() < 0.85
+    assert 1.15 < per_face.max() <= 1.2
+    tint = (changed - faces * per_face[:, None, None, None]).mean((2, 3))
+    assert -0.1 <= tint.min() < -0.08
+    assert 0.08 < tint.max() <= 0.1
+    assert recolour(faces * 2, 0.5, generator).abs().max() == 1

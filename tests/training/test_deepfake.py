@@ -39,7 +39,12 @@ HINGE = DeepfakeStage(
 REPRODUCE = DeepfakeStage(image_size=8, steps=3, batch_size=4, adversarial="none")
 WGAN = DeepfakeStage(image_size=8, steps=3, batch_size=4, critic_steps=2)
 
+TAUGHT = dataclasses.replace(
+    HINGE, image_size=32, cycle=0.0, teacher=10.0, amplify=(1, 2, 1, 1.5, 1), recolour=0.2
+)
+
 STAGES = {
+    "taught": (dataclasses.replace(HINGE, steps=1), TAUGHT),
     "hinge": (REPRODUCE, HINGE, dataclasses.replace(HINGE, image_size=32, steps=2)),
     "wgan-gp": (WGAN, dataclasses.replace(WGAN, image_size=16, patches=4)),
 }
@@ -134,7 +139,7 @@ def test_a_new_discriminator_keeps_the_layers_that_fit(make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "stop_after"),
-    [("hinge", 3), ("hinge", 5), ("wgan-gp", 2), ("wgan-gp", 5)],
+    [("hinge", 3), ("hinge", 5), ("wgan-gp", 2), ("wgan-gp", 5), ("taught", 1), ("taught", 3)],
 )
 def test_a_resumed_run_ends_as_if_never_stopped(
     make: Make, final_state: Callable[..., dict[str, Any]], kind: str, stop_after: int
@@ -199,6 +204,44 @@ def test_discriminator_and_generator_learn_from_each_other(make: Make, adversari
     run.config = tiny(learning, conv_dim=8, discriminator_conv_dim=8)
     fooled = updates(run, 50)["adversarial"]
     assert fooled[-10:].mean() < fooled[0] - 0.5
+
+
+def test_a_lesson_is_what_the_teachers_edit_changes(make: Make) -> None:
+    run = make(tiny(TAUGHT, conv_dim=8))
+    faces, labels = run.batches.next()
+    targets, edits = run._targets(labels)
+    copied = run._lesson(faces, labels, labels, edits)
+    torch.testing.assert_close(copied, torch.zeros_like(faces), rtol=0, atol=1e-6)
+    assert run.teacher is not None
+    with torch.no_grad():
+        change = run.teacher(faces, targets) - run.teacher(faces, labels)
+    factors = torch.tensor([1, 2, 1, 1.5, 1])[edits][:, None, None, None]
+    lesson = run._lesson(faces, labels, targets, edits)
+    torch.testing.assert_close(faces + lesson, (faces + factors * change).clamp(-1, 1))
+
+
+def test_a_pupil_learns_its_lessons_and_the_teacher_stays(make: Make) -> None:
+    stage = dataclasses.replace(
+        TAUGHT, steps=60, generator_lr=5e-3, discriminator_lr=0.0, identity=0.1, decay="constant"
+    )
+    run = make(tiny(stage, conv_dim=8))
+    assert run.teacher is not None
+    before = {k: v.clone() for k, v in run.teacher.state_dict().items()}
+    figures = updates(run, 60)["teacher"]
+    assert figures[-5:].mean() < 0.7 * figures[0]
+    torch.testing.assert_close(dict(run.teacher.state_dict()), before, rtol=0, atol=0)
+
+
+def test_starting_from_a_trained_generator(make: Make, tmp_path: Path) -> None:
+    trained = make(tiny(TAUGHT, seed=1)).generator.state_dict()
+    torch.save(trained, tmp_path / "trained.pt")
+    run = make(tiny(TAUGHT))
+    run.start_from(tmp_path / "trained.pt")
+    assert run.teacher is not None
+    for weights in (run.generator.state_dict(), run.teacher.state_dict(), run.average):
+        torch.testing.assert_close(dict(weights), dict(trained), rtol=0, atol=0)
+    with pytest.raises(ConfigError, match=r"trained\.pt: its conv_dim or repeat_num is not"):
+        make(tiny(TAUGHT, conv_dim=8)).start_from(tmp_path / "trained.pt")
 
 
 def test_a_generator_step_leaves_the_discriminator_alone(make: Make) -> None:

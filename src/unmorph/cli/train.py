@@ -41,6 +41,9 @@ def deepfake(
     out: Path = _OUT,
     resume: bool = _RESUME,
     cache: Path | None = _CACHE,
+    start_from: Path | None = typer.Option(
+        None, help="Begin with the weights of a trained generator, such as an export."
+    ),
 ) -> None:
     """Train a StarGAN on CelebA."""
     require("train")
@@ -49,7 +52,10 @@ def deepfake(
 
     settings = load_config(config, DeepfakeConfig)
     train, val = _splits(data)
-    _go(DeepfakeTrainer(settings, train, val, out, _cache(cache)), out, resume)
+    run = DeepfakeTrainer(settings, train, val, out, _cache(cache))
+    if start_from is not None and not resume:
+        run.start_from(start_from)
+    _go(run, out, resume)
 
 
 @app.command()
@@ -63,7 +69,7 @@ def defense(
         None, help="Weights of the deepfake in place of its own: a checkpoint's export."
     ),
     start_from: Path | None = typer.Option(
-        None, help="Begin with the weights of another run's checkpoint."
+        None, help="Begin with the weights of another run's export."
     ),
     weights_from: Path | None = typer.Option(
         None, help="Mirror folder that holds VGG16's weights (or UNMORPH_WEIGHTS_FROM)."

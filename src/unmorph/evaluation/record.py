@@ -17,7 +17,7 @@ from unmorph.errors import DataError
 from unmorph.evaluation.summary import Summary
 
 #: Version of the file's layout.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ With x a face, x_adv the protected face and G an edit of the deepfake, the compa
 - ``unprotected``: x with G(x) (table 2, "no defense").
 
 Beside them stand ``own_labels`` (x with G(x) where the edit asks for the labels that x has: the
-deepfake's own reconstruction error, which no defense undoes), ``suppression`` and ``dsr``
-(`unmorph.metrics.suppression`), and ``edit_success`` by an attribute judge.
+deepfake's own reconstruction error), ``suppression`` and ``dsr`` (`unmorph.metrics.suppression`;
+``suppression_fixed`` counts the pairs that move by 0.01 however subtle the deepfake's edits are),
+``edit_success`` by an attribute judge, and ``judge``: how often the judge agrees with the labels of
+untouched faces.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.measures import Measure, load_measures
 from unmorph.evaluation.record import Figure, Record, write_whole
 from unmorph.evaluation.summary import summarise
-from unmorph.metrics.suppression import STRICT_SUPPRESSION
+from unmorph.metrics.suppression import MOVED_THRESHOLD, STRICT_SUPPRESSION
 
 #: Seconds between two writes of the progress file.
 SAVE_EVERY = 30.0
@@ -137,6 +139,10 @@ def measure_batch(
             ):
                 success = metrics.edit_success(logits, request, edit)
                 columns[f"edit_success/{name}"].append(success)
+            if labels is not None:
+                position = ATTRIBUTES.index(edit)
+                agrees = (untouched[:, position] > 0) == (labels[:, position] > 0.5)
+                columns["judge/agreement"].append(agrees.float())
     found.update({name: torch.stack(values, dim=1) for name, values in columns.items()})
     if labels is not None:
         rebuilt = deepfake.edit(faces, labels)
@@ -300,21 +306,25 @@ def figures(arrays: Arrays, edits: tuple[str, ...]) -> dict[str, dict[str, Figur
     """Summarise per-image figures, and derive DSR and suppression from them."""
     movement = torch.from_numpy(arrays["unprotected/l2"])
     residue = torch.from_numpy(arrays["output/l2"])
-    counted = metrics.moved(movement)
-    values = torch.where(counted, metrics.suppression(movement, residue), 0)
+    values = torch.where(movement > 0, metrics.suppression(movement, residue), 0)
     strict = (values >= STRICT_SUPPRESSION).float()
+    pairs = {
+        "suppression": metrics.moved(movement),
+        "suppression_fixed": movement >= MOVED_THRESHOLD,
+    }
     derived = {
         "dsr/protected": metrics.dsr(residue),
         "dsr/unprotected": metrics.dsr(movement),
-        "suppression/counted": counted.float(),
+        **{f"{name}/counted": counted.float() for name, counted in pairs.items()},
     }
     every = {**arrays, **{name: value.numpy() for name, value in derived.items()}}
     tables: dict[str, dict[str, Figure]] = defaultdict(dict)
     for name, array in every.items():
         comparison, metric = name.split("/")
         tables[comparison][metric] = _figure(array, edits)
-    tables["suppression"]["s"] = _figure(values.numpy(), edits, counted.numpy())
-    tables["suppression"]["strict_dsr"] = _figure(strict.numpy(), edits, counted.numpy())
+    for name, counted in pairs.items():
+        tables[name]["s"] = _figure(values.numpy(), edits, counted.numpy())
+        tables[name]["strict_dsr"] = _figure(strict.numpy(), edits, counted.numpy())
     return dict(tables)
 
 

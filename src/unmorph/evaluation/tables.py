@@ -78,6 +78,9 @@ def render_summary(record: Record) -> str:
         ("edit suppression s", _value(record, "suppression", "s", 4), ""),
         ("strict DSR (s >= 0.75)", _share(record, "suppression", "strict_dsr"), ""),
         ("pairs counted", _share(record, "suppression", "counted"), ""),
+        ("s, pairs moved by 0.01", _value(record, "suppression_fixed", "s", 4), ""),
+        ("strict DSR, pairs moved by 0.01", _share(record, "suppression_fixed", "strict_dsr"), ""),
+        ("pairs moved by 0.01", _share(record, "suppression_fixed", "counted"), ""),
         ("DSR at 0.05", _share(record, "dsr", "protected"), ""),
         ("DSR of unprotected faces", _share(record, "dsr", "unprotected"), ""),
     )
@@ -296,13 +299,23 @@ def _judge_section(records: Sequence[Record]) -> Section:
         figures = record.figures["edit_success"]
         states = ("untouched", "unprotected", "protected")
         labels = [_set_name(record), method_name(record.defense)]
-        overall = [_percentage(figures[state].overall) for state in states]
-        rows.append([*labels, "all", *overall])
+        shown = [*(figures[state] for state in states), record.figures["judge"]["agreement"]]
+        rows.append([*labels, "all", *(_percentage(figure.overall) for figure in shown)])
         for edit in figures["protected"].edits:
-            shares = [_percentage(figures[state].edits[edit]) for state in states]
-            rows.append([*labels, edit, *shares])
-    headings = ("set", "method", "edit", "untouched photos (floor)", "edited", "edited, protected")
-    note = "Share of faces to which the judge assigns what the edit asked for."
+            rows.append([*labels, edit, *(_percentage(figure.edits[edit]) for figure in shown)])
+    headings = (
+        "set",
+        "method",
+        "edit",
+        "untouched photos (floor)",
+        "edited",
+        "edited, protected",
+        "judge agrees with labels",
+    )
+    note = (
+        "Share of faces to which the judge assigns what the edit asked for, and how often it "
+        "agrees with the labels of untouched photos (a classifier's where the set has none)."
+    )
     return Section("What an independent judge sees", note, Table(headings, rows))
 
 

@@ -55,8 +55,33 @@ class Batches:
         return faces.contiguous(memory_format=torch.channels_last), self.labels[indices]
 
 
-def random_single_edits(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return targets (N, 5), each one uniformly drawn edit away from its row of ``labels``."""
+def random_edits(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw one edit a face, uniformly.
+
+    Args:
+        labels: the present ones, (N, 5) of 0 and 1.
+        generator: the source of randomness.
+
+    Returns:
+        Targets (N, 5), and the edits' positions in `unmorph.attributes.ATTRIBUTES`, (N,).
+    """
     drawn = torch.randint(len(ATTRIBUTES), (len(labels),), generator=generator)
     choices = torch.stack([edit_targets(labels, edit) for edit in ATTRIBUTES], dim=1)
-    return choices[torch.arange(len(labels)), drawn]
+    return choices[torch.arange(len(labels)), drawn], drawn
+
+
+def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Change contrast and tint of each face of (N, 3, H, W) at random.
+
+    Args:
+        faces: in [-1,1]; so is what is returned.
+        amount: the largest change of contrast, and of each colour as a share of full range.
+        generator: the source of randomness.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return (torch.rand(*shape, generator=generator) * 2 - 1) * amount
+
+    count = len(faces)
+    contrast = 1 + uniform(count, 1, 1, 1)
+    return (faces * contrast + uniform(count, 3, 1, 1) / 2).clamp(-1, 1)

@@ -16,7 +16,7 @@ from unmorph.attributes import ATTRIBUTES
 from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.errors import ConfigError
-from unmorph.training.batches import Batches
+from unmorph.training.batches import Batches, recolour
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.layout import autocast, channels_last
@@ -46,8 +46,7 @@ def jitter(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     theta[:, :, 2] = 2 * uniform(count, 2)
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
-    contrast = 1 + uniform(count, 1, 1, 1)
-    return (moved * contrast + uniform(count, 3, 1, 1) / 2).clamp(-1, 1)
+    return recolour(moved, amount, generator)
 
 
 class ClassifierTrainer:

@@ -49,6 +49,14 @@ class DeepfakeStage:
         single_edits: share of targets that are one edit of the face's own labels; the others are
             the labels of another face of the batch, as the publisher samples them.
         ema: decay of the moving average of the generator's weights.
+        teacher: weight of the L1 between what an edit changes, G(x, c) - G(x, own), and a times
+            what it changes for a teacher T, the generator as it was when the stage began: edits
+            stay or grow while the copy improves. Every target is then a single edit; needs
+            ``identity``.
+        amplify: the factor a above, one for each domain.
+        recolour: how far half the faces of a generator update are recoloured
+            (`unmorph.training.batches.recolour`): a copy that is right for any tint and contrast
+            cannot guess them from the face.
     """
 
     image_size: int
@@ -71,6 +79,9 @@ class DeepfakeStage:
     patches: int = 2
     single_edits: float = 0.0
     ema: float = 0.999
+    teacher: float = 0.0
+    amplify: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    recolour: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
@@ -78,6 +89,8 @@ class DeepfakeStage:
         _positive(self, "image_size", "steps", "batch_size", "critic_steps", "penalty_every")
         if self.patches not in (2**k for k in range(1, 8)) or self.image_size % self.patches:
             raise ConfigError(f"patches = {self.patches}: must be a power of two from 2")
+        if self.teacher and (self.adversarial == "none" or not self.identity):
+            raise ConfigError("teacher: needs an adversarial loss and a weight for identity")
 
 
 @dataclass(frozen=True)
@@ -132,9 +145,9 @@ class DefenseConfig:
             estimate, but VGG16 costs more than the deepfake.
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
-        relative: whether L_adv of a face and edit is divided by how far the deepfake moves the
-            unprotected face, plus 0.01: subtle edits then weigh as much as strong ones, as they
-            do in edit suppression.
+        relative: whether L_adv is divided by how far the edit moves unprotected faces on average,
+            plus 0.01: subtle edits then weigh as much as strong ones, as they do in edit
+            suppression.
         ema: decay of the moving average of the weights; the average is what is exported.
         seed, precision, compile, report_every: as in `DeepfakeConfig`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
-from unmorph.deepfakes.stargan import Discriminator, Generator
+from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
-from unmorph.training.batches import Batches, random_single_edits
+from unmorph.training.batches import Batches, random_edits, recolour
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
 from unmorph.training.layout import autocast, channels_last
@@ -136,6 +137,12 @@ class DeepfakeTrainer:
         self._edit: Callable[[Tensor, Tensor], Tensor] = self.generator
         if self.config.compile:
             self._edit = torch.compile(self.generator)
+        self.teacher: Generator | None = None
+        if stage.teacher:
+            self.teacher = channels_last(copy.deepcopy(self.generator)).requires_grad_(False)
+            self._teach: Callable[[Tensor, Tensor], Tensor] = self.teacher
+            if self.config.compile:
+                self._teach = torch.compile(self.teacher)
 
     @property
     def current(self) -> DeepfakeStage:
@@ -155,6 +162,7 @@ class DeepfakeTrainer:
             "generator": self.generator.state_dict(),
             "average": self.average,
             "discriminator": self.discriminator.state_dict(),
+            "teacher": self.teacher.state_dict() if self.teacher else None,
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
         }
@@ -179,6 +187,8 @@ class DeepfakeTrainer:
         self.generator.load_state_dict(state["generator"])
         self.stage, self.step = state["stage"], state["step"]
         self._start_stage()
+        if self.teacher:
+            self.teacher.load_state_dict(state["teacher"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_adam.load_state_dict(state["generator_adam"])
         self.discriminator_adam.load_state_dict(state["discriminator_adam"])
@@ -186,6 +196,22 @@ class DeepfakeTrainer:
         self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
+
+    def start_from(self, path: Path) -> None:
+        """Start a new run with the weights of a trained generator.
+
+        Raises:
+            ConfigError: it is of another size than the configuration's.
+            WeightsError: the file is no generator.
+        """
+        trained = load_generator(path).state_dict()
+        own = self.generator.state_dict()
+        if [value.shape for value in trained.values()] != [value.shape for value in own.values()]:
+            raise ConfigError(f"{path}: its conv_dim or repeat_num is not the configuration's")
+        self.generator.load_state_dict(trained)
+        if self.teacher:
+            self.teacher.load_state_dict(trained)
+        self.average = {name: value.clone() for name, value in trained.items()}
 
     def run(self, log: RunLog) -> None:
         """Train until the last stage is done.
@@ -226,20 +252,36 @@ class DeepfakeTrainer:
         for _ in range(extra + stage.critic_steps - 1):
             faces, labels = self.batches.next()
             with torch.no_grad(), autocast(self.config.precision):
-                fakes = self._edit(faces, self._targets(labels)).float()
+                fakes = self._edit(faces, self._targets(labels)[0]).float()
             self._update_discriminator(faces, labels, fakes)
         faces, labels = self.batches.next()
-        targets = self._targets(labels)
+        if stage.recolour:
+            some = slice(len(faces) // 2)
+            faces[some] = recolour(faces[some], stage.recolour, self.random)
+        targets, edits = self._targets(labels)
         with autocast(self.config.precision):
             fakes = self._edit(faces, targets).float()
         figures = self._update_discriminator(faces, labels, fakes.detach())
-        return {**figures, **self._update_generator(faces, labels, targets, fakes)}
+        return {**figures, **self._update_generator(faces, labels, targets, edits, fakes)}
 
-    def _targets(self, labels: Tensor) -> Tensor:
-        share = self.current.single_edits
+    def _targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw targets (N, 5) and the edits' positions, which hold where a target is one edit."""
+        stage = self.current
         permuted = labels[torch.randperm(len(labels), generator=self.random)]
-        single = torch.rand(len(labels), 1, generator=self.random) < share
-        return torch.where(single, random_single_edits(labels, self.random), permuted)
+        single = torch.rand(len(labels), 1, generator=self.random) < stage.single_edits
+        targets, edits = random_edits(labels, self.random)
+        if not stage.teacher:
+            targets = torch.where(single, targets, permuted)
+        return targets, edits
+
+    @torch.no_grad()
+    def _lesson(self, faces: Tensor, labels: Tensor, targets: Tensor, edits: Tensor) -> Tensor:
+        """Return what the teacher's edits change, amplified and kept where pixels are valid."""
+        factors = torch.tensor(self.current.amplify)[edits][:, None, None, None]
+        with autocast(self.config.precision):
+            shown = self._teach(faces.repeat(2, 1, 1, 1), torch.cat([targets, labels])).float()
+        edited, copied = shown.chunk(2)
+        return (faces + factors * (edited - copied)).clamp(-1, 1) - faces
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()
@@ -281,36 +323,38 @@ class DeepfakeTrainer:
         return figures
 
     def _update_generator(
-        self, faces: Tensor, labels: Tensor, targets: Tensor, fakes: Tensor
+        self, faces: Tensor, labels: Tensor, targets: Tensor, edits: Tensor, fakes: Tensor
     ) -> dict[str, Tensor]:
         stage = self.current
         self.discriminator.requires_grad_(False)
         with autocast(self.config.precision):
             realness, logits = self.discriminator(fakes)
-            if stage.identity:
-                both = torch.cat([fakes, faces])
-                cycled, same = self._edit(both, labels.repeat(2, 1)).float().chunk(2)
-            else:
-                cycled, same = self._edit(fakes, labels).float(), faces
-        adversarial = -realness.float().mean()
         classification = classification_loss(logits, targets)
-        cycle = reconstruction_loss(cycled, faces, stage.coarse)
-        identity = reconstruction_loss(same, faces, stage.coarse)
-        loss = (
-            adversarial
-            + stage.classification * classification
-            + stage.cycle * cycle
-            + stage.identity * identity
-        )
-        self._apply(self.generator_adam, loss)
+        losses = {"adversarial": -realness.float().mean(), "fake classification": classification}
+        weights = {"adversarial": 1.0, "fake classification": stage.classification}
+        # What the generator is to make the faces from: one pass over all of it.
+        copies: dict[str, Tensor] = {}
+        if stage.cycle:
+            copies["cycle"], weights["cycle"] = fakes, stage.cycle
+        if stage.identity:
+            copies["identity"], weights["identity"] = faces, stage.identity
+        if copies:
+            sources = torch.cat(list(copies.values()))
+            with autocast(self.config.precision):
+                rebuilt = self._edit(sources, labels.repeat(len(copies), 1)).float()
+            for name, some in zip(copies, rebuilt.chunk(len(copies)), strict=True):
+                losses[name] = reconstruction_loss(some, faces, stage.coarse)
+        if stage.teacher:
+            lesson = self._lesson(faces, labels, targets, edits)
+            # The identity's copies come last: what an edit changes is seen against them.
+            change = fakes - rebuilt[-len(faces) :]
+            losses["teacher"] = reconstruction_loss(change, lesson, stage.coarse)
+            weights["teacher"] = stage.teacher
+        total = sum((weights[name] * value for name, value in losses.items()), torch.zeros(()))
+        self._apply(self.generator_adam, total)
         self.discriminator.requires_grad_(True)
         self._average()
-        return {
-            "adversarial": adversarial.detach(),
-            "fake classification": classification.detach(),
-            "cycle": cycle.detach(),
-            "identity": identity.detach(),
-        }
+        return {name: value.detach() for name, value in losses.items()}
 
     def _apply(self, adam: torch.optim.Optimizer, loss: Tensor) -> None:
         adam.zero_grad(set_to_none=True)

@@ -25,14 +25,16 @@ from unmorph.objectives import (
     total_loss,
 )
 from unmorph.perceptual import VGGFeatures
-from unmorph.training.batches import Batches, random_single_edits
+from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import DefenseConfig
 from unmorph.training.layout import autocast, channels_last
 from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
+from unmorph.weights.tensors import read_tensors
 
-VAL_FACES = 64
+#: Faces that a report on val, and the deepfake's movements on train, are measured on.
+SOME_FACES = 64
 
 #: How fast lambda_mag follows a PSNR that is off its mark, a step.
 _STEERING = 0.01
@@ -85,15 +87,28 @@ class DefenseTrainer:
         self.seconds = 0.0
         photos = decoded(train, deepfake.size, cache)
         self.batches = Batches(photos, train.labels, config.batch_size, self.random)
-        faces = to_faces(decoded(val, deepfake.size, cache)[:VAL_FACES])
+        if config.relative:
+            self.movements = self._movements(photos[:SOME_FACES], train.labels[:SOME_FACES])
+        faces = to_faces(decoded(val, deepfake.size, cache)[:SOME_FACES])
         self.val_faces = torch.from_numpy(faces).contiguous(memory_format=torch.channels_last)
-        self.val_labels = torch.from_numpy(np.asarray(val.labels)[:VAL_FACES])
+        self.val_labels = torch.from_numpy(np.asarray(val.labels)[:SOME_FACES])
         self._perturb: Callable[[Tensor], Tensor] = self.defense
         self._edit: Callable[[Tensor, Tensor], Tensor] = self.deepfake
         if config.compile:
             self._perturb, self._edit = torch.compile(self.defense), torch.compile(self.deepfake)
             if self.features is not None:
                 self.features.compile()
+
+    @torch.no_grad()
+    def _movements(self, photos: np.ndarray, labels: np.ndarray) -> Tensor:
+        """Return how far the deepfake moves unprotected faces, a figure an edit."""
+        faces, own = torch.from_numpy(to_faces(photos)), torch.from_numpy(np.asarray(labels))
+        movements = []
+        for edit in self.deepfake.edits:
+            with autocast(self.config.precision):
+                edited = self.deepfake(faces, self.deepfake.targets(edit, own)).float()
+            movements.append(pixel_loss(faces, edited).mean())
+        return torch.stack(movements)
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint must hold to continue as if never stopped."""
@@ -127,20 +142,20 @@ class DefenseTrainer:
         self.batches.restore(state["batches"])
 
     def start_from(self, path: Path) -> None:
-        """Start a new run with the averaged weights of another run's checkpoint.
+        """Start a new run with the weights of another's export.
 
         Raises:
-            WeightsError: the file is no checkpoint of a defense of this width.
+            WeightsError: the file is no defense of this width.
         """
-        state, saved = load_checkpoint(path, DefenseConfig)
-        if saved.width != self.config.width:
-            raise WeightsError(
-                f"{path}: a defense of width {saved.width}, not {self.config.width}; set its width "
-                "in the configuration"
-            )
-        weights = state["average"]
-        self.defense.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        weights = read_tensors(path)
+        shapes = {name: value.shape for name, value in weights.items()}
+        for network in (self.defense, self.average):
+            own = network.state_dict()
+            # An export has no use for how many batches the statistics were gathered over.
+            wanted = {n: v.shape for n, v in own.items() if not n.endswith("num_batches_tracked")}
+            if shapes != wanted:
+                raise WeightsError(f"{path}: not an exported defense of width {self.config.width}")
+            network.load_state_dict(weights, strict=False)
 
     def run(self, log: RunLog) -> None:
         """Train to the last step.
@@ -161,7 +176,7 @@ class DefenseTrainer:
         factor = learning_rate(config.decay, self.step, config.steps)
         self.adam.param_groups[0]["lr"] = config.learning_rate * factor
         faces, labels = self.batches.next()
-        targets = random_single_edits(labels, self.random)
+        targets, edits = random_edits(labels, self.random)
         with autocast(self.config.precision):
             perturbation = self._perturb(faces).float()
         # The tanh keeps epsilon; the valid range is enforced as `Defense.protect` does it.
@@ -176,9 +191,7 @@ class DefenseTrainer:
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         adversarial = adversarial_loss(protected, edited)
         if config.relative:
-            with torch.no_grad(), autocast(self.config.precision):
-                movement = pixel_loss(faces, self._edit(faces, targets).float())
-            adversarial = adversarial / (movement + _LEAST_MOVEMENT)
+            adversarial = adversarial / (self.movements[edits] + _LEAST_MOVEMENT)
         adversarial = adversarial.mean()
         magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
         loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)
