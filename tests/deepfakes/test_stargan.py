@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from unmorph import deepfakes
-from unmorph.deepfakes.stargan import Discriminator, Generator, InstanceNorm, load_generator
+from unmorph.deepfakes.stargan import (
+    Discriminator,
+    Generator,
+    InstanceNorm,
+    load_generator,
+)
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.export import example_faces
 
@@ -118,12 +123,15 @@ def test_a_wrong_file_is_refused_by_name(
         deepfakes.load("stargan-celeba-128", weights=path)
 
 
-def test_width_and_depth_are_read_off_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_kind_of_network_is_read_off_the_file(tmp_path: Path, residual: bool) -> None:
     path = tmp_path / "small.pt"
-    network = Generator(conv_dim=6, repeat_num=2)
+    network = Generator(conv_dim=6, repeat_num=2, residual=residual)
     torch.save(network.state_dict(), path)
     loaded = load_generator(path)
     torch.testing.assert_close(dict(loaded.state_dict()), dict(network.state_dict()))
+    faces, targets = example_faces(2, size=32), torch.ones(2, 5)
+    torch.testing.assert_close(loaded(faces, targets), network(faces, targets))
 
 
 def test_instance_norm_is_the_same_when_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +159,35 @@ def test_a_near_identity_start_copies_the_face() -> None:
         assert correlation(network(faces, targets), faces).max() < 0.5
         network.start_near_identity_()
         assert correlation(network(faces, targets), faces).min() > 0.9
+
+
+def test_a_residual_network_adds_to_the_face() -> None:
+    torch.manual_seed(0)
+    network = Generator(conv_dim=6, repeat_num=1, residual=True)
+    faces = example_faces(2, size=32)
+    targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
+    planes = targets[:, :, None, None].expand(-1, -1, 32, 32)
+    change = network.main(torch.cat([faces, planes], dim=1))
+    assert change.std() > 0.01
+    torch.testing.assert_close(network(faces, targets), (faces + change).clamp(-1, 1))
+
+
+def test_a_residual_network_takes_over_all_but_the_last_layer() -> None:
+    whole, residual = Generator(6, repeat_num=1), Generator(6, repeat_num=1, residual=True)
+    residual.start_from_(whole)
+    faces, targets = example_faces(2, size=32), torch.ones(2, 5)
+    assert torch.equal(residual(faces, targets), faces)
+    first, last = next(residual.parameters()), list(residual.parameters())[-1]
+    assert torch.equal(first, next(whole.parameters()))
+    nn.init.normal_(last)
+    another = Generator(6, repeat_num=1, residual=True)
+    another.start_from_(residual)
+    torch.testing.assert_close(another(faces, targets), residual(faces, targets))
+    for wrong in (Generator(8, repeat_num=1), Generator(6, repeat_num=2)):
+        with pytest.raises(ConfigError, match="conv_dim, repeat_num or kind"):
+            residual.start_from_(wrong)
+    with pytest.raises(ConfigError, match="conv_dim, repeat_num or kind"):
+        whole.start_from_(residual)
 
 
 def test_a_narrow_network_has_no_near_identity_start() -> None:

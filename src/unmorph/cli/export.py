@@ -29,7 +29,7 @@ def deepfake(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     from unmorph.training.config import DeepfakeConfig
 
     state, config = load_checkpoint(checkpoint, DeepfakeConfig)
-    network = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num)
+    network = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num, config.residual)
     network.load_state_dict(state["average"])
     targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
     inputs = {"faces": example_faces(), "targets": targets}

@@ -44,6 +44,10 @@ def deepfake(
     start_from: Path | None = typer.Option(
         None, help="Begin with the weights of a trained generator, such as an export."
     ),
+    teacher: Path | None = typer.Option(
+        None,
+        help="A trained generator whose edits are learnt, where the configuration has lessons.",
+    ),
 ) -> None:
     """Train a StarGAN on CelebA."""
     require("train")
@@ -52,7 +56,7 @@ def deepfake(
 
     settings = load_config(config, DeepfakeConfig)
     train, val = _splits(data)
-    run = DeepfakeTrainer(settings, train, val, out, _cache(cache))
+    run = DeepfakeTrainer(settings, train, val, out, _cache(cache), teacher)
     if start_from is not None and not resume:
         run.start_from(start_from)
     _go(run, out, resume)

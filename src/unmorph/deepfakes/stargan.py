@@ -67,6 +67,21 @@ class ResidualBlock(nn.Module):
         return y
 
 
+class Skip(nn.Module):
+    """Adds what the network makes to the face that it was given."""
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Always 1: a file that holds it is of a network that needs it.
+        self.register_buffer("weight", torch.ones(1))
+
+    def forward(self, faces: Tensor, change: Tensor) -> Tensor:
+        """Return faces plus change, both (N, 3, H, W) in [-1,1], kept in that range."""
+        return (self.weight * faces + change).clamp(-1, 1)
+
+
 class Generator(nn.Module):
     """StarGAN's generator.
 
@@ -74,10 +89,19 @@ class Generator(nn.Module):
         conv_dim: channels after the first convolution (the publisher's networks: 64).
         attributes: number of attribute domains.
         repeat_num: residual blocks at the bottleneck (the publisher's networks: 6).
+        residual: whether the network makes what an edit changes, which is added to the face, or
+            the whole edited face (the publisher's networks).
     """
 
-    def __init__(self, conv_dim: int = 64, attributes: int = 5, repeat_num: int = 6) -> None:
+    def __init__(
+        self,
+        conv_dim: int = 64,
+        attributes: int = 5,
+        repeat_num: int = 6,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
+        self.skip = Skip() if residual else None
         layers: list[nn.Module] = [
             nn.Conv2d(3 + attributes, conv_dim, 7, padding=3, bias=False),
             InstanceNorm(conv_dim),
@@ -106,8 +130,26 @@ class Generator(nn.Module):
         """Edit ``faces`` (N, 3, H, W) in [-1,1] towards ``targets`` (N, attributes) of 0 and 1."""
         planes = targets[:, :, None, None].to(faces.dtype)
         planes = planes.expand(-1, -1, faces.shape[2], faces.shape[3])
-        edited: Tensor = self.main(torch.cat([faces, planes], dim=1))
-        return edited
+        made: Tensor = self.main(torch.cat([faces, planes], dim=1))
+        return made if self.skip is None else self.skip(faces, made)
+
+    @torch.no_grad()
+    def start_from_(self, other: Generator) -> None:
+        """Take over the layers of a generator of the same size.
+
+        A residual network that takes over from one of the other kind does so without the last
+        layer: it starts at zero, with exact copies of its input.
+
+        Raises:
+            ConfigError: the other is of another size.
+        """
+        own, others = self.state_dict(), other.state_dict()
+        if self.skip is not None and other.skip is None:
+            last = [name for name in others if name.startswith("main.")][-1]
+            others |= {"skip.weight": self.skip.weight, last: torch.zeros_like(others[last])}
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in others.items()}:
+            raise ConfigError("its conv_dim, repeat_num or kind is not the configuration's")
+        self.load_state_dict(others)
 
     @torch.no_grad()
     def start_near_identity_(self) -> None:
@@ -209,7 +251,8 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
         raise WeightsError(f"{path}: not a StarGAN generator: it has no tensor main.0.weight")
     # The residual blocks are the only modules with a name below their number.
     blocks = {name.split(".")[1] for name in tensors if ".main." in name}
-    generator = Generator(first.shape[0], len(ATTRIBUTES), len(blocks))
+    residual = "skip.weight" in tensors
+    generator = Generator(first.shape[0], len(ATTRIBUTES), len(blocks), residual)
     expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wrong := sorted(dict(expected.items() ^ found.items())):

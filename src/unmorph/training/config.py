@@ -30,7 +30,8 @@ class DeepfakeStage:
         batch_size: faces a step.
         adversarial: ``wgan-gp`` (Gulrajani et al. 2017, the publisher's), ``hinge`` with a lazy R1
             penalty (Lim and Ye 2017; Mescheder et al. 2018), or ``none``: the generator learns to
-            reproduce a face under its own labels, the discriminator only to classify real ones.
+            reproduce a face under its own labels, the discriminator only to classify real ones;
+            with ``lessons`` the generator learns those and there is no discriminator.
         critic_steps: discriminator updates for each generator update.
         discriminator_warmup: discriminator updates before the first generator update.
         generator_lr, discriminator_lr: Adam's learning rates.
@@ -40,6 +41,7 @@ class DeepfakeStage:
             over the domains) of the generator's edits, and of real faces in the discriminator.
         cycle, identity: weights of the L1 cycle reconstruction and of the L1 reconstruction under
             own labels.
+        copied: share of the batch's faces that both reconstructions take.
         coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
             instance normalisation forgets brightness, contrast and tint first.
         penalty: weight of the gradient penalty (``wgan-gp``) or of R1 (``hinge``).
@@ -49,14 +51,9 @@ class DeepfakeStage:
         single_edits: share of targets that are one edit of the face's own labels; the others are
             the labels of another face of the batch, as the publisher samples them.
         ema: decay of the moving average of the generator's weights.
-        teacher: weight of the L1 between what an edit changes, G(x, c) - G(x, own), and a times
-            what it changes for a teacher T, the generator as it was when the stage began: edits
-            stay or grow while the copy improves. Every target is then a single edit; needs
-            ``identity``.
-        amplify: the factor a above, one for each domain.
-        recolour: how far half the faces of a generator update are recoloured
-            (`unmorph.training.batches.recolour`): a copy that is right for any tint and contrast
-            cannot guess them from the face.
+        lessons: on how many faces another StarGAN, the teacher, shows its edits
+            (`unmorph.training.lessons`); a quarter of each batch asks for the own labels.
+        amplify: how much stronger the lessons are than its edits, a factor for each domain.
     """
 
     image_size: int
@@ -73,15 +70,15 @@ class DeepfakeStage:
     real_classification: float = 1.0
     cycle: float = 10.0
     identity: float = 0.0
+    copied: float = 1.0
     coarse: float = 0.0
     penalty: float = 10.0
     penalty_every: int = 1
     patches: int = 2
     single_edits: float = 0.0
     ema: float = 0.999
-    teacher: float = 0.0
+    lessons: int = 0
     amplify: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
-    recolour: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
@@ -89,8 +86,10 @@ class DeepfakeStage:
         _positive(self, "image_size", "steps", "batch_size", "critic_steps", "penalty_every")
         if self.patches not in (2**k for k in range(1, 8)) or self.image_size % self.patches:
             raise ConfigError(f"patches = {self.patches}: must be a power of two from 2")
-        if self.teacher and (self.adversarial == "none" or not self.identity):
-            raise ConfigError("teacher: needs an adversarial loss and a weight for identity")
+        if not 0 < self.copied <= 1:
+            raise ConfigError(f"copied = {self.copied}: must be above 0 and at most 1")
+        if self.lessons and (self.adversarial != "none" or self.image_size not in (32, 64, 128)):
+            raise ConfigError('lessons: need adversarial = "none" and faces of 32, 64 or 128')
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ class DeepfakeConfig:
     Attributes:
         stages: run one after the other; a new image size or number of patches starts a new
             discriminator, with those layers of the old one that fit.
-        conv_dim, repeat_num: the generator's size (`unmorph.deepfakes.stargan.Generator`).
+        conv_dim, repeat_num, residual: the generator's kind
+            (`unmorph.deepfakes.stargan.Generator`).
         discriminator_conv_dim: channels after the discriminator's first convolution.
         start: ``random`` weights (the publisher's) or ``near-identity``
             (`unmorph.deepfakes.stargan.Generator.start_near_identity_`).
@@ -114,6 +114,7 @@ class DeepfakeConfig:
     conv_dim: int = 64
     repeat_num: int = 6
     discriminator_conv_dim: int = 64
+    residual: bool = False
     start: str = "random"
     seed: int = 0
     precision: str = "fp32"

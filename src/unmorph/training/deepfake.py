@@ -18,14 +18,18 @@ from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
-from unmorph.training.batches import Batches, random_edits, recolour
+from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
 from unmorph.training.layout import autocast, channels_last
+from unmorph.training.lessons import SIZE, Lessons
 from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
 VAL_FACES = 64
+
+#: Weight of the squared error of a lesson beside its absolute error.
+_SQUARED = 20.0
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -77,7 +81,12 @@ class DeepfakeTrainer:
         config: the stages and the networks' sizes.
         train, val: faces with labels.
         folder: takes the checkpoint, the log and the pictures.
-        cache: folder for decoded faces.
+        cache: folder for decoded faces and lessons.
+        teacher: a trained generator's file; needed where a stage has lessons.
+
+    Raises:
+        ConfigError: the faces have no labels, or there are lessons and no teacher.
+        WeightsError: the teacher is no generator.
     """
 
     def __init__(
@@ -87,14 +96,20 @@ class DeepfakeTrainer:
         val: FaceDataset,
         folder: Path,
         cache: Path,
+        teacher: Path | None = None,
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a deepfake is trained on faces with labels, such as CelebA")
+        if teacher is None and any(stage.lessons for stage in config.stages):
+            raise ConfigError("lessons need a teacher: name a trained generator with --teacher")
+        self.teacher = teacher
         self.config, self.train, self.val = config, train, val
         self.folder, self.cache = folder, cache
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.generator = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num)
+        self.generator = Generator(
+            config.conv_dim, len(ATTRIBUTES), config.repeat_num, config.residual
+        )
         if config.start == "near-identity":
             self.generator.start_near_identity_()
         channels_last(self.generator)
@@ -137,12 +152,11 @@ class DeepfakeTrainer:
         self._edit: Callable[[Tensor, Tensor], Tensor] = self.generator
         if self.config.compile:
             self._edit = torch.compile(self.generator)
-        self.teacher: Generator | None = None
-        if stage.teacher:
-            self.teacher = channels_last(copy.deepcopy(self.generator)).requires_grad_(False)
-            self._teach: Callable[[Tensor, Tensor], Tensor] = self.teacher
-            if self.config.compile:
-                self._teach = torch.compile(self.teacher)
+        if stage.lessons and self.teacher is not None:
+            shown = decoded(self.train, SIZE, self.cache)[: stage.lessons]
+            self.lessons = Lessons(
+                self.teacher, shown, labels[: stage.lessons], stage.amplify, self.cache
+            )
 
     @property
     def current(self) -> DeepfakeStage:
@@ -162,7 +176,6 @@ class DeepfakeTrainer:
             "generator": self.generator.state_dict(),
             "average": self.average,
             "discriminator": self.discriminator.state_dict(),
-            "teacher": self.teacher.state_dict() if self.teacher else None,
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
         }
@@ -187,8 +200,6 @@ class DeepfakeTrainer:
         self.generator.load_state_dict(state["generator"])
         self.stage, self.step = state["stage"], state["step"]
         self._start_stage()
-        if self.teacher:
-            self.teacher.load_state_dict(state["teacher"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_adam.load_state_dict(state["generator_adam"])
         self.discriminator_adam.load_state_dict(state["discriminator_adam"])
@@ -204,14 +215,11 @@ class DeepfakeTrainer:
             ConfigError: it is of another size than the configuration's.
             WeightsError: the file is no generator.
         """
-        trained = load_generator(path).state_dict()
-        own = self.generator.state_dict()
-        if [value.shape for value in trained.values()] != [value.shape for value in own.values()]:
-            raise ConfigError(f"{path}: its conv_dim or repeat_num is not the configuration's")
-        self.generator.load_state_dict(trained)
-        if self.teacher:
-            self.teacher.load_state_dict(trained)
-        self.average = {name: value.clone() for name, value in trained.items()}
+        try:
+            self.generator.start_from_(load_generator(path))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        self.average = {k: v.clone() for k, v in self.generator.state_dict().items()}
 
     def run(self, log: RunLog) -> None:
         """Train until the last stage is done.
@@ -246,42 +254,27 @@ class DeepfakeTrainer:
             (self.discriminator_adam, stage.discriminator_lr),
         ):
             adam.param_groups[0]["lr"] = rate * factor
+        if stage.lessons:
+            return self._study()
         if stage.adversarial == "none":
             return self._reproduce()
         extra = stage.discriminator_warmup if self.step == 0 else 0
         for _ in range(extra + stage.critic_steps - 1):
             faces, labels = self.batches.next()
             with torch.no_grad(), autocast(self.config.precision):
-                fakes = self._edit(faces, self._targets(labels)[0]).float()
+                fakes = self._edit(faces, self._targets(labels)).float()
             self._update_discriminator(faces, labels, fakes)
         faces, labels = self.batches.next()
-        if stage.recolour:
-            some = slice(len(faces) // 2)
-            faces[some] = recolour(faces[some], stage.recolour, self.random)
-        targets, edits = self._targets(labels)
+        targets = self._targets(labels)
         with autocast(self.config.precision):
             fakes = self._edit(faces, targets).float()
         figures = self._update_discriminator(faces, labels, fakes.detach())
-        return {**figures, **self._update_generator(faces, labels, targets, edits, fakes)}
+        return {**figures, **self._update_generator(faces, labels, targets, fakes)}
 
-    def _targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw targets (N, 5) and the edits' positions, which hold where a target is one edit."""
-        stage = self.current
+    def _targets(self, labels: Tensor) -> Tensor:
         permuted = labels[torch.randperm(len(labels), generator=self.random)]
-        single = torch.rand(len(labels), 1, generator=self.random) < stage.single_edits
-        targets, edits = random_edits(labels, self.random)
-        if not stage.teacher:
-            targets = torch.where(single, targets, permuted)
-        return targets, edits
-
-    @torch.no_grad()
-    def _lesson(self, faces: Tensor, labels: Tensor, targets: Tensor, edits: Tensor) -> Tensor:
-        """Return what the teacher's edits change, amplified and kept where pixels are valid."""
-        factors = torch.tensor(self.current.amplify)[edits][:, None, None, None]
-        with autocast(self.config.precision):
-            shown = self._teach(faces.repeat(2, 1, 1, 1), torch.cat([targets, labels])).float()
-        edited, copied = shown.chunk(2)
-        return (faces + factors * (edited - copied)).clamp(-1, 1) - faces
+        single = torch.rand(len(labels), 1, generator=self.random) < self.current.single_edits
+        return torch.where(single, random_edits(labels, self.random)[0], permuted)
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()
@@ -294,6 +287,17 @@ class DeepfakeTrainer:
         self._apply(self.discriminator_adam, classification)
         self._average()
         return {"identity": identity.detach(), "real classification": classification.detach()}
+
+    def _study(self) -> dict[str, Tensor]:
+        stage = self.current
+        faces, targets, wanted = self.lessons.next(stage.batch_size, stage.image_size, self.random)
+        with autocast(self.config.precision):
+            edited = self._edit(faces, targets).float()
+        # L1 alone gives the many pixels that no edit touches the same say as those that one does.
+        loss = F.l1_loss(edited, wanted) + _SQUARED * F.mse_loss(edited, wanted)
+        self._apply(self.generator_adam, loss)
+        self._average()
+        return {"lessons": loss.detach()}
 
     def _update_discriminator(
         self, faces: Tensor, labels: Tensor, fakes: Tensor
@@ -323,7 +327,7 @@ class DeepfakeTrainer:
         return figures
 
     def _update_generator(
-        self, faces: Tensor, labels: Tensor, targets: Tensor, edits: Tensor, fakes: Tensor
+        self, faces: Tensor, labels: Tensor, targets: Tensor, fakes: Tensor
     ) -> dict[str, Tensor]:
         stage = self.current
         self.discriminator.requires_grad_(False)
@@ -333,23 +337,19 @@ class DeepfakeTrainer:
         losses = {"adversarial": -realness.float().mean(), "fake classification": classification}
         weights = {"adversarial": 1.0, "fake classification": stage.classification}
         # What the generator is to make the faces from: one pass over all of it.
+        count = math.ceil(stage.copied * len(faces))
+        originals = faces[:count]
         copies: dict[str, Tensor] = {}
         if stage.cycle:
-            copies["cycle"], weights["cycle"] = fakes, stage.cycle
+            copies["cycle"], weights["cycle"] = fakes[:count], stage.cycle
         if stage.identity:
-            copies["identity"], weights["identity"] = faces, stage.identity
+            copies["identity"], weights["identity"] = originals, stage.identity
         if copies:
             sources = torch.cat(list(copies.values()))
             with autocast(self.config.precision):
-                rebuilt = self._edit(sources, labels.repeat(len(copies), 1)).float()
-            for name, some in zip(copies, rebuilt.chunk(len(copies)), strict=True):
-                losses[name] = reconstruction_loss(some, faces, stage.coarse)
-        if stage.teacher:
-            lesson = self._lesson(faces, labels, targets, edits)
-            # The identity's copies come last: what an edit changes is seen against them.
-            change = fakes - rebuilt[-len(faces) :]
-            losses["teacher"] = reconstruction_loss(change, lesson, stage.coarse)
-            weights["teacher"] = stage.teacher
+                rebuilt = self._edit(sources, labels[:count].repeat(len(copies), 1)).float()
+            for name, copied in zip(copies, rebuilt.chunk(len(copies)), strict=True):
+                losses[name] = reconstruction_loss(copied, originals, stage.coarse)
         total = sum((weights[name] * value for name, value in losses.items()), torch.zeros(()))
         self._apply(self.generator_adam, total)
         self.discriminator.requires_grad_(True)
@@ -370,7 +370,7 @@ class DeepfakeTrainer:
     @torch.no_grad()
     def report(self, log: RunLog) -> None:
         """Measure the averaged generator on val and draw its edits."""
-        net = Generator(self.config.conv_dim, len(ATTRIBUTES), self.config.repeat_num)
+        net = copy.deepcopy(self.generator)
         net.load_state_dict(self.average)
         channels_last(net)
         photos = decoded(self.val, self.current.image_size, self.cache)[:VAL_FACES]

@@ -179,8 +179,7 @@ class DefenseTrainer:
         targets, edits = random_edits(labels, self.random)
         with autocast(self.config.precision):
             perturbation = self._perturb(faces).float()
-        # The tanh keeps epsilon; the valid range is enforced as `Defense.protect` does it.
-        protected = (faces + perturbation).clamp(-1, 1)
+        protected = self.defense.bounded(faces, faces + perturbation)
         with autocast(self.config.precision):
             edited = self._edit(protected, targets).float()
         pixel = pixel_loss(faces, protected).mean()
@@ -228,7 +227,7 @@ class DefenseTrainer:
         edits = self.deepfake.edits
         with autocast(self.config.precision):
             perturbation = self.average(faces).float()
-        protected = (faces + perturbation).clamp(-1, 1)
+        protected = self.average.bounded(faces, faces + perturbation)
         before, after = [], []
         for edit in edits:
             targets = self.deepfake.targets(edit, labels)
