@@ -136,6 +136,9 @@ def _views(image: Image.Image) -> Iterator[tuple[Image.Image, _View]]:
         scales.append(_FINE)
     for scale in scales:
         largest = _LARGE if scale > scales[0] else np.inf
+        if scale == _FINE:
+            # Tiles are for what the whole photo shows too small; large finds there are mistakes.
+            largest = min(_LARGE, _SMALL * _FINE / scales[1])
         width, height = (max(1, round(side * scale)) for side in image.size)
         level = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
         exact = (width / image.width, height / image.height)
