@@ -291,6 +291,18 @@ def test_heic_without_data(portrait: NDArray[np.uint8], length: int) -> None:
         decode(bytes(data), "odd.heic")
 
 
+def test_what_a_decoder_says_is_put_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, portrait: NDArray[np.uint8]
+) -> None:
+    def fail(image: Image.Image) -> Photo:
+        raise OSError("no such item\n  (item 2155905152)\n")
+
+    data = encode(Photo(portrait), "png")
+    monkeypatch.setattr("unmorph.photo._decoded", fail)
+    with pytest.raises(PhotoError, match=r"^a\.png: .*: no such item \(item 2155905152\)$"):
+        decode(data, "a.png")
+
+
 def test_says_nothing_by_itself(tmp_path: Path) -> None:
     # Pillow logs this damage as an error besides raising it.
     Image.new("RGB", (9, 9)).save(tmp_path / "odd.tif")

@@ -301,7 +301,9 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: far too many pixels; shrink the photo first") from error
     except _DAMAGED as error:
-        raise PhotoError(f"{name}: damaged or unreadable: {error}") from error
+        # One line, whatever a decoder's message holds.
+        reason = " ".join(str(error).split())
+        raise PhotoError(f"{name}: damaged or unreadable: {reason}") from error
 
 
 def _learn_heic() -> bool:
