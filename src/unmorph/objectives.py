@@ -11,6 +11,9 @@ from torch import Tensor
 
 from unmorph.perceptual import VGGFeatures
 
+#: Added to how far an edit moves a face before a loss is divided by it: the least that counts.
+LEAST_MOVEMENT = 0.01
+
 
 def pixel_loss(faces: Tensor, protected: Tensor) -> Tensor:
     """L_pix, equation 4: the mean squared error of the protected face; (N, 3, H, W) to (N,)."""

@@ -43,30 +43,32 @@ _UNUSABLE = (
 )
 
 
-def open_session(path: PathLike, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Open an ONNX file for the CPU.
+def open_session(
+    network: PathLike | bytes, threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """Open an ONNX network for the CPU.
 
     Args:
-        path: the file.
+        network: its file, or what that holds.
         threads: how many cores one run may use; all of them by default.
 
     Raises:
         WeightsError: the file is absent or not an ONNX network.
     """
-    if not Path(path).is_file():
+    if not isinstance(network, bytes) and not Path(network).is_file():
         raise WeightsError(
-            f"{path}: no such network; give the path of an ONNX file, or reinstall unmorph if this "
-            "one is its own"
+            f"{network}: no such network; give the path of an ONNX file, or reinstall unmorph if "
+            "this one is its own"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # its warnings are about the exporter, not for the user
     try:
-        return onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
-        )
+        source = network if isinstance(network, bytes) else os.fspath(network)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except _UNUSABLE as error:
-        raise WeightsError(f"{path}: not a usable ONNX network: {error}") from error
+        name = "the network given" if isinstance(network, bytes) else network
+        raise WeightsError(f"{name}: not a usable ONNX network: {error}") from error
 
 
 class _Network:

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unmorph import defenses
+from unmorph import defenses, metrics
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes import Deepfake
-from unmorph.defenses import IterativeDefense
+from unmorph.defenses import L2PGD, IterativeDefense
 from unmorph.defenses.base import uniform_noise
 from unmorph.defenses.modes import make_mode
 
@@ -105,6 +105,41 @@ def test_momentum_keeps_going(faces: Tensor) -> None:
     assert torch.equal(defense.velocity(torch.zeros_like(faces), first), 0.5 * first)
 
 
+@pytest.mark.parametrize("psnr", [38.0, 45.0])
+def test_pgd_in_l2_spends_its_psnr_and_no_more(psnr: float, faces: Tensor) -> None:
+    defense = attack("pgd-l2", Contrast(), psnr=psnr)
+    found = metrics.psnr(faces, defense.protect(faces, LABELS))
+    torch.testing.assert_close(found, torch.full((2,), psnr), atol=1e-2, rtol=0)
+
+
+def test_pgd_in_l2_follows_the_gradient_itself(faces: Tensor) -> None:
+    defense = attack("pgd-l2", Contrast(), decay=0.5)
+    assert isinstance(defense, L2PGD)
+    first = defense.velocity(faces, None)
+    torch.testing.assert_close(first.square().mean(dim=(1, 2, 3)), torch.ones(2))
+    torch.testing.assert_close(defense.velocity(-4 * faces, first), -0.5 * first)
+    assert torch.equal(defense.direction(first), first)
+    assert torch.equal(defense.velocity(torch.zeros_like(faces), first), 0.5 * first)
+
+
+def test_relative_losses_count_subtle_edits_as_much(faces: Tensor) -> None:
+    """Of two edits of a grey face, the strong one's pull is divided by what it moves."""
+    grey = torch.zeros_like(faces)
+    defense = attack("i-fgsm", Contrast(), steps=1, relative=True, mode="invalid")
+    seen: list[Tensor] = []
+
+    def velocity(gradient: Tensor, previous: Tensor | None) -> Tensor:
+        seen.append(gradient)
+        return gradient
+
+    defense.velocity = velocity  # type: ignore[method-assign]
+    defense.protect(grey, LABELS)
+    offsets = torch.stack([0.1 * edit_targets(LABELS, edit).sum(dim=1) for edit in ATTRIBUTES])
+    # d/dx of the mean of (1.5 x + offset - x0)^2 at x0 = 0, over its value there plus 0.01.
+    expected = (2 * 1.5 * offsets / (offsets.square() + 0.01)).sum(dim=0) / grey[0].numel()
+    torch.testing.assert_close(seen[0].mean(dim=(1, 2, 3)), expected)
+
+
 def total_distance(defense: IterativeDefense, target: str, faces: Tensor, found: Tensor) -> float:
     distance = 0.0
     for edit in ATTRIBUTES:
@@ -114,7 +149,7 @@ def total_distance(defense: IterativeDefense, target: str, faces: Tensor, found:
     return distance
 
 
-@pytest.mark.parametrize("name", ["i-fgsm", "mi-fgsm", "pgd", "pgd-paper"])
+@pytest.mark.parametrize("name", ["i-fgsm", "mi-fgsm", "pgd", "pgd-l2", "pgd-paper"])
 @pytest.mark.parametrize(
     ("mode", "target", "grows"),
     [("invalid", "x", False), ("retain", "x_adv", False), ("distortion", "G(x)", True)],

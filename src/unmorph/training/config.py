@@ -140,6 +140,8 @@ class DefenseConfig:
         steps, batch_size, learning_rate: as in the paper by default.
         decay: ``constant``, ``cosine`` or ``linear``.
         betas: Adam's betas.
+        muon: learning rate of Muon (`unmorph.training.muon`) for the convolutions' weights, with
+            the same decay; 0: Adam's for all.
         lambda_mag, lambda_adv, lambda_feat: weights of equations 6 and 8; the paper gives none.
         feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
         feature_faces: on how many faces of a batch L_feat is measured: its mean is then an
@@ -161,6 +163,7 @@ class DefenseConfig:
     learning_rate: float = 1e-4
     decay: str = "constant"
     betas: tuple[float, float] = (0.9, 0.999)
+    muon: float = 0.0
     lambda_mag: float = 10.0
     lambda_adv: float = 1.0
     lambda_feat: float = 1e-5

@@ -18,6 +18,7 @@ from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.objectives import (
+    LEAST_MOVEMENT,
     adversarial_loss,
     feature_loss,
     magnitude_loss,
@@ -30,6 +31,7 @@ from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save
 from unmorph.training.config import DefenseConfig
 from unmorph.training.layout import autocast, channels_last
 from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
+from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet
 from unmorph.weights.tensors import read_tensors
 
@@ -38,9 +40,6 @@ SOME_FACES = 64
 
 #: How fast lambda_mag follows a PSNR that is off its mark, a step.
 _STEERING = 0.01
-
-#: Added to a movement before dividing by it: the least that counts as an edit.
-_LEAST_MOVEMENT = 0.01
 
 #: How much brighter the sheet shows the perturbation.
 _AMPLIFIED = 20
@@ -79,9 +78,18 @@ class DefenseTrainer:
         self.average = channels_last(PerturbationGenerator(config.width, config.epsilon))
         self.average.load_state_dict(self.defense.state_dict())
         self.average.eval().requires_grad_(False)
-        self.adam = torch.optim.Adam(
-            self.defense.parameters(), config.learning_rate, betas=config.betas, fused=True
-        )
+        everything = list(self.defense.parameters())
+        matrices = [p for p in everything if p.ndim > 1] if config.muon else []
+        vectors = [p for p in everything if p.ndim <= 1] if config.muon else everything
+        #: Each beside its learning rate before the decay.
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (
+                torch.optim.Adam(vectors, config.learning_rate, betas=config.betas, fused=True),
+                config.learning_rate,
+            )
+        ]
+        if matrices:
+            self.optimizers.append((Muon(matrices, config.muon), config.muon))
         self.lambda_mag = config.lambda_mag
         self.step = 0
         self.seconds = 0.0
@@ -121,7 +129,7 @@ class DefenseTrainer:
             "batches": self.batches.state(),
             "defense": self.defense.state_dict(),
             "average": self.average.state_dict(),
-            "adam": self.adam.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
         }
 
     def restore(self, path: Path) -> None:
@@ -135,7 +143,8 @@ class DefenseTrainer:
         refuse_difference(path, saved, self.config)
         self.defense.load_state_dict(state["defense"])
         self.average.load_state_dict(state["average"])
-        self.adam.load_state_dict(state["adam"])
+        for (optimizer, _), saved_state in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
         self.step, self.seconds = state["step"], state["seconds"]
         self.lambda_mag = state["lambda_mag"]
         self.random.set_state(state["random"])
@@ -174,7 +183,8 @@ class DefenseTrainer:
         """Run one step of equation 8 on one batch, each face with one edit drawn from all."""
         config = self.config
         factor = learning_rate(config.decay, self.step, config.steps)
-        self.adam.param_groups[0]["lr"] = config.learning_rate * factor
+        for optimizer, rate in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate * factor
         faces, labels = self.batches.next()
         targets, edits = random_edits(labels, self.random)
         with autocast(self.config.precision):
@@ -190,13 +200,14 @@ class DefenseTrainer:
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         adversarial = adversarial_loss(protected, edited)
         if config.relative:
-            adversarial = adversarial / (self.movements[edits] + _LEAST_MOVEMENT)
+            adversarial = adversarial / (self.movements[edits] + LEAST_MOVEMENT)
         adversarial = adversarial.mean()
         magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
         loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)
-        self.adam.zero_grad(set_to_none=True)
+        self.defense.zero_grad(set_to_none=True)
         loss.backward()
-        self.adam.step()
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
         self._follow(pixel.item())
         return {
             "pix": pixel.detach(),
