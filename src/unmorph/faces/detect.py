@@ -146,11 +146,11 @@ def _views(image: Image.Image) -> Iterator[tuple[Image.Image, _View]]:
     if longest * _FINE > 1.25 * _WHOLE[1]:
         # Tiles are for what the whole photo shows too small; large finds there are mistakes.
         looks.insert(0, (_FINE, min(_LARGE, _SMALL * _FINE / middle)))
-    level = image
     for scale, largest in looks:
         width, height = (max(1, round(side * scale)) for side in image.size)
-        # From the view before, which is finer: of a large photo that is much less to read.
-        level = level.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        # The fine view leaves out pixels: to average them would take as long as the network does.
+        how = Image.Resampling.NEAREST if scale == _FINE else Image.Resampling.BILINEAR
+        level = image.resize((width, height), how, reducing_gap=2.0)
         exact = (width / image.width, height / image.height)
         for top, bottom in _spans(height):
             for left, right in _spans(width):
