@@ -96,7 +96,7 @@ def test_tiles_cover_a_length_and_share_enough(length: int) -> None:
 
 
 def test_a_network_is_looked_through_at_any_size() -> None:
-    """What the file does with its own size, the network does too."""
+    """The file says 640 x 640."""
     shape = FaceDetector(threads=1)._session.get_inputs()[0].shape
     assert shape == [1, 3, "H", "W"]
 

@@ -24,11 +24,11 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {
 
 
 class _Goal(NamedTuple):
-    """One edit, where its output is driven, and what its loss counts on each face (None: 1)."""
+    """One edit, where its output is driven, and what its loss counts on each face."""
 
     edit: Callable[[Tensor], Tensor]
     target: Tensor
-    weights: Tensor | None
+    weights: Tensor | float
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class IterativeDefense(Defense):
         goals = []
         for name in self.deepfake.edits:
             edit = partial(self.deepfake, targets=self.deepfake.targets(name, labels))
-            weights = self._weights(faces, edit) if options.relative else None
+            weights = self._weights(faces, edit) if options.relative else 1.0
             goals.append(_Goal(edit, self.mode.target(faces, edit), weights))
         protected = self.start(faces)
         if self.mode.stationary:
@@ -145,8 +145,6 @@ class IterativeDefense(Defense):
         protected = protected.detach().requires_grad_()
         total = torch.zeros_like(protected)
         for goal in goals:
-            loss = self.mode.loss(goal.target, protected, goal.edit(protected))
-            if goal.weights is not None:
-                loss = loss * goal.weights
+            loss = self.mode.loss(goal.target, protected, goal.edit(protected)) * goal.weights
             total += torch.autograd.grad(loss.sum(), protected)[0]
         return total

@@ -9,21 +9,20 @@ from torch import Tensor
 
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import register, uniform_noise
-from unmorph.defenses.iterative import AttackOptions, IterativeDefense
+from unmorph.defenses.mifgsm import MIFGSM, MomentumOptions
 from unmorph.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class L2Options(AttackOptions):
+class L2Options(MomentumOptions):
     """Options of PGD in L2; ``step_size`` is the root mean square over the pixels.
 
     Attributes:
         psnr: the least that a protected face keeps, in dB.
-        decay: how much of the momentum a step keeps.
     """
 
-    psnr: float = 40.4
     decay: float = 0.6
+    psnr: float = 40.4
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,25 +31,22 @@ class L2Options(AttackOptions):
 
 
 @register("pgd-l2", L2Options(steps=20, relative=True))
-class L2PGD(IterativeDefense):
-    """Follows normalised gradients, and stays within a PSNR of the face beside epsilon."""
+class L2PGD(MIFGSM):
+    """MI-FGSM without the signs, within a PSNR of the face beside epsilon."""
 
     def __init__(
         self, deepfake: Deepfake | None, options: L2Options, epsilon: float, seed: int
     ) -> None:
         super().__init__(deepfake, options, epsilon, seed)
-        self.decay = options.decay
         self.radius = math.sqrt(4 / 10 ** (options.psnr / 10))
 
     def start(self, faces: Tensor) -> Tensor:
         """Return the faces with noise of a twentieth of the radius."""
         return faces + uniform_noise(faces, self.radius / 20, self.seed)
 
-    def velocity(self, gradient: Tensor, previous: Tensor | None) -> Tensor:
-        """Return the momentum with the present gradient, scaled to 1, added."""
-        # A gradient of zeros has no direction to add.
-        unit = gradient / _norm(gradient).clamp_min(1e-30)
-        return unit if previous is None else self.decay * previous + unit
+    def norm(self, values: Tensor) -> Tensor:
+        """Return the root mean square of each (3, H, W), as (N, 1, 1, 1)."""
+        return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
     def direction(self, velocity: Tensor) -> Tensor:
         """Return ``velocity`` itself."""
@@ -59,10 +55,5 @@ class L2PGD(IterativeDefense):
     def bounded(self, faces: Tensor, protected: Tensor) -> Tensor:
         """Return ``protected`` moved to within epsilon and within the ball about ``faces``."""
         perturbation = super().bounded(faces, protected) - faces
-        shrunk = (self.radius / _norm(perturbation).clamp_min(1e-30)).clamp_max(1)
+        shrunk = (self.radius / self.norm(perturbation).clamp_min(1e-30)).clamp_max(1)
         return faces + shrunk * perturbation
-
-
-def _norm(values: Tensor) -> Tensor:
-    """Return the root mean square of each (3, H, W), as (N, 1, 1, 1)."""
-    return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()

@@ -24,7 +24,7 @@ class MomentumOptions(AttackOptions):
 
 @register("mi-fgsm", MomentumOptions(step_size=0.001, schedule="constant"))
 class MIFGSM(IterativeDefense):
-    """Steps along a decaying sum of gradients, each of L1 norm 1."""
+    """Steps along a decaying sum of gradients, each of norm 1; others override `norm`."""
 
     def __init__(
         self, deepfake: Deepfake | None, options: MomentumOptions, epsilon: float, seed: int
@@ -32,9 +32,12 @@ class MIFGSM(IterativeDefense):
         super().__init__(deepfake, options, epsilon, seed)
         self.decay = options.decay
 
+    def norm(self, values: Tensor) -> Tensor:
+        """Return the size of each (3, H, W), as (N, 1, 1, 1): its L1 norm (hook)."""
+        return values.abs().sum(dim=(1, 2, 3), keepdim=True)
+
     def velocity(self, gradient: Tensor, previous: Tensor | None) -> Tensor:
         """Return the momentum with the present gradient added (equation 6 of Dong et al.)."""
-        norm = gradient.abs().sum(dim=(1, 2, 3), keepdim=True)
         # A gradient of zeros has no direction to add.
-        unit = gradient / norm.clamp_min(1e-30)
+        unit = gradient / self.norm(gradient).clamp_min(1e-30)
         return unit if previous is None else self.decay * previous + unit

@@ -142,14 +142,14 @@ def _views(image: Image.Image) -> Iterator[tuple[Image.Image, _View]]:
     """Yield what to look at, and where it lies."""
     longest = max(image.size)
     coarse, middle = (min(side, 2 * longest) / longest for side in _WHOLE)
-    looks = [(middle, _LARGE), (coarse, np.inf)]
+    averaged, left_out = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    looks = [(coarse, np.inf, averaged), (middle, _LARGE, averaged)]
     if longest * _FINE > 1.25 * _WHOLE[1]:
         # Tiles are for what the whole photo shows too small; large finds there are mistakes.
-        looks.insert(0, (_FINE, min(_LARGE, _SMALL * _FINE / middle)))
-    for scale, largest in looks:
+        # They leave out pixels: to average them would take as long as the network does.
+        looks.append((_FINE, min(_LARGE, _SMALL * _FINE / middle), left_out))
+    for scale, largest, how in looks:
         width, height = (max(1, round(side * scale)) for side in image.size)
-        # The fine view leaves out pixels: to average them would take as long as the network does.
-        how = Image.Resampling.NEAREST if scale == _FINE else Image.Resampling.BILINEAR
         level = image.resize((width, height), how, reducing_gap=2.0)
         exact = (width / image.width, height / image.height)
         for top, bottom in _spans(height):

@@ -78,18 +78,13 @@ class DefenseTrainer:
         self.average = channels_last(PerturbationGenerator(config.width, config.epsilon))
         self.average.load_state_dict(self.defense.state_dict())
         self.average.eval().requires_grad_(False)
-        everything = list(self.defense.parameters())
-        matrices = [p for p in everything if p.ndim > 1] if config.muon else []
-        vectors = [p for p in everything if p.ndim <= 1] if config.muon else everything
-        #: Each beside its learning rate before the decay.
-        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
-            (
-                torch.optim.Adam(vectors, config.learning_rate, betas=config.betas, fused=True),
-                config.learning_rate,
-            )
-        ]
-        if matrices:
-            self.optimizers.append((Muon(matrices, config.muon), config.muon))
+        parameters = list(self.defense.parameters())
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if config.muon:
+            self.optimizers.append(Muon([p for p in parameters if p.ndim > 1], config.muon))
+            parameters = [p for p in parameters if p.ndim <= 1]
+        adam = torch.optim.Adam(parameters, config.learning_rate, betas=config.betas, fused=True)
+        self.optimizers.append(adam)
         self.lambda_mag = config.lambda_mag
         self.step = 0
         self.seconds = 0.0
@@ -129,7 +124,7 @@ class DefenseTrainer:
             "batches": self.batches.state(),
             "defense": self.defense.state_dict(),
             "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def restore(self, path: Path) -> None:
@@ -143,7 +138,7 @@ class DefenseTrainer:
         refuse_difference(path, saved, self.config)
         self.defense.load_state_dict(state["defense"])
         self.average.load_state_dict(state["average"])
-        for (optimizer, _), saved_state in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         self.step, self.seconds = state["step"], state["seconds"]
         self.lambda_mag = state["lambda_mag"]
@@ -183,8 +178,8 @@ class DefenseTrainer:
         """Run one step of equation 8 on one batch, each face with one edit drawn from all."""
         config = self.config
         factor = learning_rate(config.decay, self.step, config.steps)
-        for optimizer, rate in self.optimizers:
-            optimizer.param_groups[0]["lr"] = rate * factor
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor
         faces, labels = self.batches.next()
         targets, edits = random_edits(labels, self.random)
         with autocast(self.config.precision):
@@ -206,7 +201,7 @@ class DefenseTrainer:
         loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)
         self.defense.zero_grad(set_to_none=True)
         loss.backward()
-        for optimizer, _ in self.optimizers:
+        for optimizer in self.optimizers:
             optimizer.step()
         self._follow(pixel.item())
         return {
