@@ -62,6 +62,8 @@ def open_session(
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    # Otherwise the threads of the network that ran last would keep the next one from its cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # its warnings are about the exporter, not for the user
     try:
         source = network if isinstance(network, bytes) else os.fspath(network)
