@@ -158,12 +158,15 @@ def test_leaves_other_warnings_alone(pixels: NDArray[np.uint8]) -> None:
         warnings.warn("still here", stacklevel=1)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turns_photos_upright(tmp_path: Path, pixels: NDArray[np.uint8], orientation: int) -> None:
+def test_turns_photos_upright(
+    tmp_path: Path, pixels: NDArray[np.uint8], orientation: int, suffix: str
+) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    Image.fromarray(pixels).save(tmp_path / "phone.png", exif=exif)
-    photo = read(tmp_path / "phone.png")
+    Image.fromarray(pixels).save(tmp_path / f"phone{suffix}", exif=exif)
+    photo = read(tmp_path / f"phone{suffix}")
     # EXIF 2.3, table 4: where the stored first row and first column are seen.
     seen = {
         1: pixels,

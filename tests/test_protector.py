@@ -76,7 +76,11 @@ def test_box_by_hand(protector: Protector, portrait: NDArray[np.uint8]) -> None:
     assert abs(one.size - other.size) < 0.1 * one.size
     assert abs(one.left - other.left) < 0.1 * one.size
     assert abs(one.top - other.top) < 0.1 * one.size
-    assert protector.protect_photo(portrait, boxes=[(900, 900, 999, 999)]).squares == ()
+    both = protector.protect_photo(portrait, boxes=[(20, 400, 60, 450)])
+    assert both.faces[0].box == found.faces[0].box
+    assert len(both.squares) == 2
+    with pytest.raises(ValueError, match="outside"):
+        protector.protect_photo(portrait, boxes=[(900, 900, 999, 999)])
 
 
 def test_face_at_the_border(protector: Protector, portrait: NDArray[np.uint8]) -> None:

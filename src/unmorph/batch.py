@@ -39,6 +39,9 @@ JOURNAL = ".unmorph-journal.jsonl"
 #: From this age on, in seconds, a half-written file is what a killed run left behind.
 _ABANDONED = 60
 
+#: What the journal says of a result before it is there.
+BEGUN = "begun"
+
 #: What became of a photo. ``unchanged``: it was done before and needs nothing; ``planned``: a dry
 #: run would protect it.
 PROTECTED, NO_FACE, FAILED, UNCHANGED, PLANNED = (
@@ -60,7 +63,7 @@ class Settings:
     quality: int | None = None
     keep_metadata: bool = False
     keep_location: bool = False
-    #: Protect only so many of the largest faces; all by default.
+    #: Which faces, as `Protector.protect_photo` takes it.
     largest: int | None = None
     #: Faces by hand, as `Protector.protect_photo` takes them.
     boxes: tuple[tuple[float, float, float, float], ...] = ()
@@ -136,11 +139,23 @@ class Journal:
             return None
         if entry.get("status") == PROTECTED and not job.target.is_file():
             return None
+        if entry.get("status") == NO_FACE:
+            return Outcome(str(job.source), NO_FACE)
         return Outcome(str(job.source), UNCHANGED, str(job.target), int(entry.get("faces", 0)))
+
+    def owns(self, job: Job) -> bool:
+        """Return whether a run of this folder's made, or began, the result that is there."""
+        return job.key in self._entries
+
+    def begin(self, job: Job) -> None:
+        """Note that a result is about to be written."""
+        self._append({"target": job.key, "status": BEGUN})
 
     def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
         """Note what became of a photo; ``state`` is that of `state` before it was read."""
-        entry = {**state, "status": outcome.status, "faces": outcome.faces}
+        self._append({**state, "status": outcome.status, "faces": outcome.faces})
+
+    def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps(entry) + "\n"
         with self._lock:
             try:
@@ -251,10 +266,13 @@ def run(
     settings: Settings,
     journals: dict[Path, Journal],
     workers: int = 1,
+    *,
+    overwrite: bool = False,
 ) -> Iterator[Outcome]:
     """Protect photos, ``workers`` at a time, and yield what became of each, in their order.
 
-    A photo that fails stops no other. Every result is written whole or not at all.
+    A photo that fails stops no other. Every result is written whole or not at all, and replaces
+    no file, unless ``overwrite``, but a result that the folder's journal knows.
     """
     _tidy({job.target.parent for job in jobs})
     originals = {job.source.resolve() for job in jobs}
@@ -265,8 +283,13 @@ def run(
             if job.target.resolve() in originals:
                 raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
             journal = None if job.root is None else journals[job.root]
+            if job.target.exists() and not (overwrite or (journal and journal.owns(job))):
+                raise PhotoError(
+                    f"{job.source}: {job.target} is there already: name another --out, or "
+                    "replace it with --overwrite"
+                )
             state = {} if journal is None else journal.state(job)
-            outcome = _protect_file(protector, job, settings)
+            outcome = _protect_file(protector, job, settings, journal)
             if journal is not None:
                 journal.add(job, state, outcome)
         except PhotoError as error:
@@ -284,12 +307,21 @@ def protect_photo(
     protector: Protector, photo: Photo, settings: Settings, form: str | None = None
 ) -> tuple[bytes | None, Outcome]:
     """Return a photo's protected file, or None where it shows no face, and what became of it."""
-    result = protector.protect_photo(photo.pixels, largest=settings.largest, boxes=settings.boxes)
+    try:
+        result = protector.protect_photo(
+            photo.pixels, largest=settings.largest, boxes=settings.boxes
+        )
+    except ValueError as error:
+        raise PhotoError(str(error)) from error
     if not result.squares:
         return None, Outcome("", NO_FACE, losses=photo.losses)
+    form = form or settings.format or photo.format
+    losses = photo.losses
+    if form == "jpeg" and photo.alpha is not None:
+        losses = (*losses, "no opacity")
     data = encode(
         dataclasses.replace(photo, pixels=result.pixels),
-        form or settings.format or photo.format,
+        form,
         quality=settings.quality,
         keep_metadata=settings.keep_metadata,
         keep_location=settings.keep_location,
@@ -301,12 +333,14 @@ def protect_photo(
         faces=len(result.squares),
         psnr=psnr,
         bytes_after=len(data),
-        losses=photo.losses,
+        losses=losses,
     )
     return data, outcome
 
 
-def _protect_file(protector: Protector, job: Job, settings: Settings) -> Outcome:
+def _protect_file(
+    protector: Protector, job: Job, settings: Settings, journal: Journal | None
+) -> Outcome:
     form = WRITABLE.get(job.target.suffix.lower())
     if form is None:
         raise PhotoError(f"{job.target}: cannot write this format; choose {', '.join(WRITABLE)}")
@@ -322,6 +356,8 @@ def _protect_file(protector: Protector, job: Job, settings: Settings) -> Outcome
         before = job.source.stat().st_size
     except OSError as error:
         raise PhotoError(f"{job.target}: cannot be written: {error}") from error
+    if journal is not None:
+        journal.begin(job)
     write_bytes(data, job.target)
     return dataclasses.replace(
         outcome, source=str(job.source), target=str(job.target), bytes_before=before

@@ -297,7 +297,8 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
             if megapixels > max_megapixels:
                 raise PhotoError(
                     f"{name}: {megapixels:.0f} megapixels are more than the limit of "
-                    f"{max_megapixels:g}; shrink the photo first, or raise the limit"
+                    f"{max_megapixels:g}; shrink the photo first, or raise the limit "
+                    "(--max-megapixels)"
                 )
             return _decoded(image)
     except UnidentifiedImageError as error:
@@ -323,7 +324,9 @@ def _learn_heic() -> bool:
 def _decoded(image: Image.Image) -> Photo:
     losses = _losses(image)  # before anything decodes it, which forgets its depth
     exif = _exif(image)
-    orientation = exif.get(ExifTags.Base.Orientation) if exif else None
+    image.load()
+    # Asked for after loading, at which Pillow turns a TIFF, and only a TIFF, upright itself.
+    orientation = image.getexif().get(ExifTags.Base.Orientation) if exif else None
     grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
     # Of these, the pixels become another kind of colour than the profile speaks of.
     converted = image.mode in ("CMYK", "LAB", "HSV", "YCbCr")

@@ -46,9 +46,9 @@ class ProtectedPhoto:
 
     #: (height, width, 3) uint8; equal to the photo where it shows no face.
     pixels: NDArray[np.uint8]
-    #: The faces that were found and protected, the largest first; none where boxes were given.
+    #: The faces that were found and protected, the largest first.
     faces: tuple[Face, ...]
-    #: Where the photo was protected: around each of them, or of the given boxes.
+    #: Where the photo was protected: around each of them, then around each of the given boxes.
     squares: tuple[Square, ...]
     #: Likeness to the photo in decibels, over the squares only; infinite where nothing changed.
     psnr: float
@@ -105,9 +105,13 @@ class Protector:
 
         Args:
             photo: (height, width, 3) uint8, RGB, upright.
-            largest: protect only so many of the largest faces; all by default.
-            boxes: left, top, right, bottom of faces, from forehead to chin, to be protected
-                instead of those that the detector finds.
+            largest: protect only so many of the largest faces that the detector finds, which is
+                not asked where it is 0; all by default.
+            boxes: left, top, right, bottom of more faces, from forehead to chin; what the
+                detector finds at the same place is left to them.
+
+        Raises:
+            ValueError: the photo is of another kind, or a box lies outside it.
         """
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise ValueError(
@@ -115,15 +119,16 @@ class Protector:
                 f"{tuple(photo.shape)} {photo.dtype}"
             )
         start = time.perf_counter()
-        faces: tuple[Face, ...] = ()
-        if boxes:
-            squares = tuple(s for s in map(frame_box, boxes) if s.overlaps(photo))
-        else:
-            found = ((face, frame(face.landmarks)) for face in self.detector.detect(photo))
-            visible = [(face, square) for face, square in found if square.overlaps(photo)]
-            visible = visible[:largest]
-            faces = tuple(face for face, _ in visible)
-            squares = tuple(square for _, square in visible)
+        by_hand = [frame_box(box) for box in boxes]
+        for box, square in zip(boxes, by_hand, strict=True):
+            if not square.overlaps(photo):
+                raise ValueError(f"the box {box} lies outside the photo")
+        detected = [] if largest == 0 else self.detector.detect(photo)
+        found = ((face, frame(face.landmarks)) for face in detected)
+        visible = [(face, square) for face, square in found if square.overlaps(photo)][:largest]
+        visible = [pair for pair in visible if not any(map(pair[1].same_face, by_hand))]
+        faces = tuple(face for face, _ in visible)
+        squares = (*(square for _, square in visible), *by_hand)
         protected = self._protected(photo, squares)
         psnr = _psnr(photo, protected, squares)
         return ProtectedPhoto(protected, faces, squares, psnr, time.perf_counter() - start)

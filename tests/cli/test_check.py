@@ -98,6 +98,7 @@ def test_protected(shipped: Path, save_network: object) -> None:
     alone = check(dark)
     assert alone.exit_code == 0, alone.output
     assert "4 of 4 edits stopped" in alone.output
+    assert "only the original can tell" in alone.output
     assert check(light).exit_code == 3
 
 
@@ -116,7 +117,7 @@ def test_json(shipped: Path, protected: Path) -> None:
 
 def test_picture(shipped: Path, protected: Path) -> None:
     out = shipped / "new" / "proof.png"
-    result = check(PORTRAIT, protected, "--channel", "round", "--save", out)
+    result = check(PORTRAIT, protected, "--channel", "none", "--save", out)
     assert result.exit_code == 3, result.output
     assert f"See {out}" in result.output
     with Image.open(out) as picture:
@@ -125,7 +126,14 @@ def test_picture(shipped: Path, protected: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], [PORTRAIT, "--save", "x.png"], [PORTRAIT, "--channel", "fax"], [PORTRAIT, "a", "b"]],
+    [
+        [],
+        [PORTRAIT, "--save", "x.png"],
+        [PORTRAIT, PORTRAIT, "--save", PORTRAIT],
+        [PORTRAIT, PORTRAIT, "--save", "x.txt"],
+        [PORTRAIT, "--channel", "fax"],
+        [PORTRAIT, "a", "b"],
+    ],
 )
 def test_wrong_usage(shipped: Path, arguments: list[str | Path]) -> None:
     assert check(*arguments).exit_code == 2

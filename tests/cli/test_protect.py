@@ -106,7 +106,9 @@ def test_quality(folder: Path, protect: Run) -> None:
     photo = portrait_at(folder / "a.jpg")
     sizes = []
     for quality in ("95", "50"):
-        assert protect(photo, "--format", "same", "--quality", quality).exit_code == 0
+        assert (
+            protect(photo, "--format", "same", "--quality", quality, "--overwrite").exit_code == 0
+        )
         sizes.append((folder / "a-protected.jpg").stat().st_size)
     assert sizes[1] < sizes[0] / 2
 
@@ -127,14 +129,36 @@ def test_largest_face_and_box(folder: Path, protect: Run) -> None:
         pair.paste(image.resize(SIZE), (2 * SIZE[0], SIZE[1] // 2))
         pair.save(photo)
     assert ": 2 faces" in protect(photo).output
-    assert ": 1 face," in protect(photo, "--faces", "largest").output
-    assert ": 2 faces" in protect(photo, "--faces", "5").output
-    result = protect(photo, "--box", "600,120,60,80", "--box=10,10,40,50", "-o", folder / "b.png")
+    assert ": 1 face," in protect(photo, "--faces", "largest", "--overwrite").output
+    assert ": 2 faces" in protect(photo, "--faces", "5", "--overwrite").output
+    boxes = ("--box", "20,420,60,80", "--box=10,10,40,50")
+    result = protect(photo, *boxes, "--faces", "0", "-o", folder / "b.png")
     assert ": 2 faces" in result.output
     change = (read(folder / "b.png").pixels != read(photo).pixels).any(axis=2)
-    assert change[120:200, 600:660].any()
-    assert not change[:, 150:500].any()
-    assert "no face" in protect(photo, "--box", "5000,5000,50,50").output
+    assert change[420:500, 20:80].any()
+    assert not change[:, 200:].any()
+    assert ": 4 faces" in protect(photo, *boxes, "-o", folder / "c.png").output
+    outside = protect(photo, "--box", "5000,5000,50,50", "-o", folder / "d.png")
+    assert outside.exit_code == 1
+    assert "lies outside the photo" in outside.output
+    assert protect(photo, "--faces", "0").exit_code == 2
+
+
+def test_replaces_no_file(folder: Path, protect: Run) -> None:
+    photo = portrait_at(folder / "a.jpg")
+    for mine in (folder / "a-protected.png", folder / "b.png", folder.parent / "out" / "a.png"):
+        portrait_at(mine)
+    before = mine.read_bytes()
+    for arguments in ((photo,), (photo, "-o", folder / "b.png"), (folder, "-o", mine.parent)):
+        result = protect(*arguments)
+        assert result.exit_code == 1
+        assert "is there already" in result.output
+    assert mine.read_bytes() == before
+    assert protect(folder, "-o", mine.parent, "--overwrite").exit_code == 0
+    assert mine.read_bytes() != before
+    # The journal knows it now, whatever the options.
+    result = protect(folder, "-o", mine.parent, "--keep-metadata")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".tiff"])
@@ -177,9 +201,9 @@ def test_second_run_does_what_is_new_or_changed(folder: Path, protect: Run) -> N
     result = protect(folder, "-o", out)
     assert result.exit_code == 4
     done = [line.split(":")[0] for line in result.output.splitlines()]
-    expected = [str(folder / name) for name in ("b.jpg", "gone.jpg", "new.jpg")]
+    expected = [str(folder / name) for name in ("empty.png", "b.jpg", "gone.jpg", "new.jpg")]
     assert done == [*expected, "5 photos"]
-    assert "2 unchanged" in result.output
+    assert result.output.endswith("5 photos: 1 unchanged, 1 no face, 3 protected\n")
     assert len(protect(folder, "-o", out, "--again").output.splitlines()) == 6
     assert len(protect(folder, "-o", out, "--format", "webp").output.splitlines()) == 6
 
@@ -218,7 +242,7 @@ def test_json(folder: Path, protect: Run) -> None:
     assert first["bytes_after"] == (folder / "a-protected.png").stat().st_size
     assert "c.jpg: not an image" in third["error"]
     again = [json.loads(line)["status"] for line in protect(folder, "--json").stdout.splitlines()]
-    assert sorted(again) == ["failed", "unchanged", "unchanged"]
+    assert sorted(again) == ["failed", "no face", "unchanged"]
 
 
 def test_several_workers_do_the_same(folder: Path, protect: Run) -> None:

@@ -31,8 +31,8 @@ def command(
     channel: list[str] | None = typer.Option(
         None,
         "--channel",
-        help="What happens to the photo before it is edited, as round (nothing), jpeg-75, "
-        "resize-50, blur-1, messenger or messenger>jpeg-50; can be repeated. By default round, "
+        help="What happens to the photo before it is edited, as none, jpeg-75, "
+        "resize-50, blur-1, messenger or messenger>jpeg-50; can be repeated. By default none, "
         "jpeg-75 and messenger.",
     ),
     save: Path | None = typer.Option(
@@ -67,11 +67,21 @@ def command(
     """
     if save is not None and protected is None:
         raise typer.BadParameter("--save compares two photos: give PROTECTED too")
+    from PIL import Image
+
     from unmorph import channels
     from unmorph.checking import CHANNELS, Checker, Verdict, worst
-    from unmorph.photo import read
+    from unmorph.photo import WRITABLE, read
 
-    ways = {name: channels.load(name) for name in channel or CHANNELS}
+    if save is not None and save.suffix.lower() not in WRITABLE:
+        raise typer.BadParameter(f"--save {save}: choose a suffix of {', '.join(WRITABLE)}")
+    if save is not None and save.resolve() in {p.resolve() for p in (photo, protected) if p}:
+        raise typer.BadParameter(f"--save {save} is one of the photos: name another file")
+    Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
+    ways = {}
+    for name in channel or CHANNELS:
+        known = "round" if name == "none" else name  # a file's pixels are whole levels
+        ways[known] = channels.load(known)
     original = read(photo, max_megapixels=max_megapixels).pixels
     copy = None if protected is None else read(protected, max_megapixels=max_megapixels).pixels
     names = str(photo) if protected is None else f"{photo} and {protected}"
@@ -100,6 +110,8 @@ def command(
         raise PhotoError(f"{names}: cannot be judged, the deepfakes hardly change these faces")
     if not as_json:
         typer.echo(f"{photo if protected is None else protected}: {_SAID[verdict.name]}")
+        if protected is None and verdict is not Verdict.UNPROTECTED:
+            typer.echo("(or the edits do little to this face anyway: only the original can tell)")
     if verdict is not Verdict.PROTECTED:
         raise typer.Exit(NOT_PROTECTED)
 

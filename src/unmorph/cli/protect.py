@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,12 +68,14 @@ def command(
         False, "--keep-location", help="Keep the place (GPS) too; needs --keep-metadata."
     ),
     faces: str = typer.Option(
-        "all", metavar="all|largest|N", help="Protect all faces, the largest, or the N largest."
+        "all",
+        metavar="all|largest|N",
+        help="Protect all faces, the largest, or the N largest; 0 leaves those given by --box.",
     ),
     box: list[str] | None = typer.Option(
         None,
         metavar="X,Y,W,H",
-        help="A face by hand, from forehead to chin, in pixels of the upright photo, where the "
+        help="One more face, from forehead to chin, in pixels of the upright photo, where the "
         "detector misses it; can be repeated.",
     ),
     workers: int | None = typer.Option(
@@ -80,6 +83,9 @@ def command(
     ),
     again: bool = typer.Option(
         False, "--again", help="Do all photos of a folder, not only new and changed ones."
+    ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace files that are there, and are no results of a folder's."
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be done."),
     as_json: bool = typer.Option(False, "--json", help="Print a line of JSON a photo."),
@@ -90,9 +96,10 @@ def command(
 ) -> None:
     """Protect the faces in photos.
 
-    Originals are never changed: every result is a new file. A line a photo tells how many faces
-    were protected, the likeness to the original over those faces, and the seconds it took. Photos
-    that failed are listed at the end.
+    Originals are never changed: every result is a new file. No file that is there is replaced,
+    unless --overwrite says so or the folder's journal knows it for an earlier result. A line a
+    photo tells how many faces were protected, the likeness to the original over those faces, and
+    the seconds it took. Photos that failed are listed at the end.
 
     A folder has a journal of what was done beside its results: a second run does only what is new
     or changed. A run can be ended at any moment; there are no half-written results.
@@ -123,7 +130,7 @@ def command(
         quality,
         keep_metadata,
         keep_location,
-        _count(faces),
+        _count(faces, bool(box)),
         tuple(map(_box, box or ())),
         max_megapixels,
     )
@@ -133,11 +140,13 @@ def command(
         raise typer.BadParameter("--box belongs to one photo: name one")
     Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
     if _PIPE in photos or out == _PIPE:
-        if len(photos) > 1 or photos[0].is_dir() or dry_run:
+        if len(photos) > 1 or photos[0].is_dir():
             raise typer.BadParameter("- stands for one photo, by itself")
-        _pipe(photos[0], out or _PIPE, settings, weights, workers)
+        if dry_run:
+            raise typer.BadParameter("--dry-run: there is nothing to plan for a pipe")
+        _pipe(photos[0], out or _PIPE, settings, weights, workers, overwrite, as_json)
     else:
-        _files(photos, out, settings, weights, workers, again, dry_run, as_json)
+        _files(photos, out, settings, weights, workers, again, overwrite, dry_run, as_json)
 
 
 def _files(
@@ -147,6 +156,7 @@ def _files(
     weights: Path | None,
     workers: int | None,
     again: bool,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -162,16 +172,16 @@ def _files(
     else:
         cores = workers or min(os.cpu_count() or 1, _WORKERS)
         at_once = min(cores, len(todo)) or 1
-        outcomes = _outcomes(todo, settings, journals, weights, cores, at_once)
+        outcomes = _outcomes(todo, settings, journals, weights, cores, at_once, overwrite)
     counts: dict[str, int] = {}
     failures: list[str] = []
     with _progress(len(todo), not dry_run and len(todo) > 1) as (say, advance):
         for outcome in (o for o in known if o is not None):
-            counts[batch.UNCHANGED] = counts.get(batch.UNCHANGED, 0) + 1
-            if outcome.faces == 0:
-                counts[batch.NO_FACE] = counts.get(batch.NO_FACE, 0) + 1
+            counts[outcome.status] = counts.get(outcome.status, 0) + 1
             if as_json:
                 say(json.dumps(dataclasses.asdict(outcome)))
+            elif outcome.status == batch.NO_FACE:
+                say(_line(outcome))
         for outcome in outcomes:
             counts[outcome.status] = counts.get(outcome.status, 0) + 1
             if outcome.error is not None:
@@ -196,6 +206,7 @@ def _outcomes(
     weights: Path | None,
     cores: int,
     at_once: int,
+    overwrite: bool,
 ) -> Iterator[Outcome]:
     from unmorph import batch
     from unmorph.protector import Protector
@@ -204,14 +215,21 @@ def _outcomes(
         return
     # A photo by itself has all cores; several have one each.
     protector = Protector.load(weights, threads=cores if at_once == 1 else 1)
-    yield from batch.run(protector, jobs, settings, journals, at_once)
+    yield from batch.run(protector, jobs, settings, journals, at_once, overwrite=overwrite)
 
 
 def _pipe(
-    photo: Path, out: Path, settings: Settings, weights: Path | None, workers: int | None
+    photo: Path,
+    out: Path,
+    settings: Settings,
+    weights: Path | None,
+    workers: int | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Protect one photo where at least one end is a pipe."""
     from unmorph import batch
+    from unmorph.errors import PhotoError
     from unmorph.photo import WRITABLE, decode, read, write_bytes
     from unmorph.protector import Protector
 
@@ -223,23 +241,37 @@ def _pipe(
         raise typer.BadParameter("a photo from stdin needs a file as --out, or -")
     elif form not in (None, WRITABLE[out.suffix.lower()]):
         raise typer.BadParameter(f"{out} is not what a file in the format {form} is called")
+    elif out.exists() and not overwrite:
+        raise PhotoError(
+            f"{out} is there already: name another --out, or replace it with --overwrite"
+        )
     else:
         form = WRITABLE[out.suffix.lower()]
+    start = time.perf_counter()
     if photo == _PIPE:
-        source = decode(sys.stdin.buffer.read(), "stdin", max_megapixels=settings.max_megapixels)
+        given = sys.stdin.buffer.read()
+        size, source = len(given), decode(given, "stdin", max_megapixels=settings.max_megapixels)
     else:
         source = read(photo, max_megapixels=settings.max_megapixels)
+        size = photo.stat().st_size
     protector = Protector.load(weights, threads=workers)
     data, outcome = batch.protect_photo(protector, source, settings, form)
-    if data is None:
-        typer.echo(f"{photo}: no face found, nothing written", err=True)
-        raise typer.Exit(NO_FACE)
-    if out == _PIPE:
+    if data is not None and out == _PIPE:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    else:
+    elif data is not None:
         write_bytes(data, out)
-    typer.echo(_line(dataclasses.replace(outcome, source=str(photo), target=str(out))), err=True)
+    outcome = dataclasses.replace(
+        outcome,
+        source=str(photo),
+        target=None if data is None else str(out),
+        bytes_before=size,
+        seconds=time.perf_counter() - start,
+    )
+    # Beside a photo on stdout there is no room for text.
+    typer.echo(json.dumps(dataclasses.asdict(outcome)) if as_json else _line(outcome), err=True)
+    if data is None:
+        raise typer.Exit(NO_FACE)
 
 
 def _line(outcome: Outcome) -> str:
@@ -297,22 +329,23 @@ def _progress(total: int, wanted: bool) -> Iterator[tuple[Any, Any]]:
 def _format(form: str | None, out: Path | None) -> str | None:
     """Return the format to write; None for each photo's own, or for what ``out`` is called."""
     from unmorph.batch import names_file
-    from unmorph.photo import FORMATS
+    from unmorph.photo import FORMATS, WRITABLE
 
     if form is None:
         return None if out is not None and names_file(out) else "png"
+    form = WRITABLE.get(f".{form}", form)
     if form not in (*FORMATS, _SAME):
         raise typer.BadParameter(f"--format: choose {', '.join((*FORMATS, _SAME))}")
     return None if form == _SAME else form
 
 
-def _count(faces: str) -> int | None:
+def _count(faces: str, boxes: bool) -> int | None:
     if faces == "all":
         return None
     if faces == "largest":
         return 1
-    if not faces.isdecimal() or int(faces) < 1:
-        raise typer.BadParameter("--faces: expected all, largest, or a number from 1 on")
+    if not faces.isdecimal() or (int(faces) < 1 and not boxes):
+        raise typer.BadParameter("--faces: expected all, largest, or a number; 0 only with --box")
     return int(faces)
 
 

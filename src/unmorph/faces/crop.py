@@ -50,6 +50,12 @@ class Square:
         top, bottom = np.clip((self.top, self.top + self.size), 0, height)
         return int(left), int(top), int(right), int(bottom)
 
+    def same_face(self, other: Square) -> bool:
+        """Return whether both frame one face: their centres lie within a quarter of a side."""
+        across = (2 * self.left + self.size) - (2 * other.left + other.size)
+        down = (2 * self.top + self.size) - (2 * other.top + other.size)
+        return 2 * max(abs(across), abs(down)) <= max(self.size, other.size)
+
     def overlaps(self, photo: NDArray[np.uint8]) -> bool:
         """Return whether any part of the square is inside the photo."""
         left, top, right, bottom = self.within(photo)
@@ -124,7 +130,7 @@ def cut_square(
 def to_face(picture: Image.Image) -> Floats:
     """Return an RGB picture as one face (3, height, width) in [-1, 1]."""
     # Channel after channel in memory too: what follows takes several times as long otherwise.
-    face = np.asarray(picture).transpose(2, 0, 1).astype(np.float32, order="C")
+    face: Floats = np.asarray(picture).transpose(2, 0, 1).astype(np.float32, order="C")
     face /= _LEVELS
     face -= 1
     return face
