@@ -60,6 +60,7 @@ def test_kill_at_any_moment(album: Path, tmp_path: Path, defense_file: Path) -> 
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     statuses = [json.loads(line)["status"] for line in done.stdout.splitlines()]
     assert statuses.count("unchanged") == len(journal)
+    assert len(list(out.rglob("*.png"))) == 12
     assert statuses.count("protected") == 12 - len(journal)
     assert len(list(out.rglob("*.png"))) == 12
     for entry in map(json.loads, journal):

@@ -143,13 +143,21 @@ class Journal:
             return Outcome(str(job.source), NO_FACE)
         return Outcome(str(job.source), UNCHANGED, str(job.target), int(entry.get("faces", 0)))
 
+    def targets(self) -> dict[tuple[Path, str], Path]:
+        """Return the results by their folder and the name of their photo."""
+        found = {}
+        for key, entry in self._entries.items():
+            target = self.path.parent / key
+            found[target.parent, str(entry.get("source"))] = target
+        return found
+
     def owns(self, job: Job) -> bool:
         """Return whether a run of this folder's made, or began, the result that is there."""
         return job.key in self._entries
 
     def begin(self, job: Job) -> None:
         """Note that a result is about to be written."""
-        self._append({"target": job.key, "status": BEGUN})
+        self._append({"target": job.key, "source": job.source.name, "status": BEGUN})
 
     def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
         """Note what became of a photo; ``state`` is that of `state` before it was read."""
@@ -218,14 +226,23 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
             raise ConfigError(f"{out} is not what a file in the format {form} is called")
         return [Job(found[0][0], out)]
     jobs: list[Job] = []
+    roots = {root if out is None else out for _, (_, root) in found if root is not None}
+    earlier = {root: Journal(root, "").targets() for root in roots}
+    reserved = {target for targets in earlier.values() for target in targets.values()}
     taken: set[Path] = set()
     for source, (inner, root) in found:
+        if root is not None and out is not None:
+            root = out
         folder, mark = (source.parent, MARK) if out is None else ((out / inner).parent, "")
         suffix = suffix_for(source.suffix, form)
-        names = (f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
-        target = next(folder / name for name in names if folder / name not in taken)
+        # A photo keeps the name of its result, whatever photos come to lie beside it.
+        target = earlier[root].get((folder, source.name)) if root is not None else None
+        if target is None or target.suffix != suffix or target in taken:
+            names = (f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
+            free = (folder / name for name in names if folder / name not in taken)
+            target = next(path for path in free if path not in reserved)
         taken.add(target)
-        jobs.append(Job(source, target, out if root is not None and out is not None else root))
+        jobs.append(Job(source, target, root))
     return jobs
 
 

@@ -208,6 +208,20 @@ def test_second_run_does_what_is_new_or_changed(folder: Path, protect: Run) -> N
     assert len(protect(folder, "-o", out, "--format", "webp").output.splitlines()) == 6
 
 
+def test_names_stay_when_photos_come(folder: Path, protect: Run) -> None:
+    out = folder.parent / "out"
+    portrait_at(folder / "a.jpg")
+    portrait_at(folder / "a.png")
+    assert protect(folder, "-o", out).exit_code == 0
+    assert names(out) == ["a-2.png", "a.png"]
+    portrait_at(folder / "a.bmp")
+    result = protect(folder, "-o", out)
+    assert result.output.count("->") == 1
+    assert "a.bmp: 1 face" in result.output
+    assert names(out) == ["a-2.png", "a-3.png", "a.png"]
+    assert "3 unchanged" in protect(folder, "-o", out).output
+
+
 def test_results_inside_the_folder_are_no_photos(folder: Path, protect: Run) -> None:
     portrait_at(folder / "a.jpg")
     portrait_at(folder / ".hidden" / "b.jpg")
