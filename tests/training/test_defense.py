@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -72,11 +73,20 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
     return build
 
 
-@pytest.mark.parametrize(("stop_after", "muon"), [(2, 0.0), (4, 0.0), (2, 0.01)])
+@pytest.mark.parametrize(
+    ("stop_after", "muon", "channels"),
+    [(2, 0.0, {}), (4, 0.0, {}), (2, 0.01, {"round": 1.0, "jpeg-75": 1.0, "jitter": 1.0})],
+)
 def test_a_resumed_run_ends_as_if_never_stopped(
-    make: Make, final_state: Callable[..., dict[str, Any]], stop_after: int, muon: float
+    make: Make,
+    final_state: Callable[..., dict[str, Any]],
+    stop_after: int,
+    muon: float,
+    channels: dict[str, float],
 ) -> None:
-    config = dataclasses.replace(TINY, psnr=40.0, relative=True, decay="cosine", muon=muon)
+    config = dataclasses.replace(
+        TINY, psnr=40.0, relative=True, decay="cosine", muon=muon, channels=channels
+    )
     whole = final_state(lambda: make(config, stargan(), folder="whole"))
     resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
@@ -97,6 +107,26 @@ def test_training_teaches_what_stops_the_edit(make: Make, log: RunLog) -> None:
     assert left < 0.3 * first
     assert (protected - faces).abs().max() <= config.epsilon + 1e-6
     assert (log.folder / "defense.png").is_file()
+
+
+def test_the_deepfake_gets_what_the_channel_leaves(make: Make, log: RunLog) -> None:
+    seen = []
+
+    class Witness(Shift):
+        def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+            seen.append(faces.detach())
+            return super().forward(faces, targets)
+
+    config = dataclasses.replace(TINY, channels={"bits-1": 1.0})
+    run = make(config, Witness())
+    run.update()
+    (faces,) = seen
+    assert set(faces.unique().tolist()) == {-1.0, 1.0}
+    run.report(log)
+    written = json.loads((log.folder / "reports.jsonl").read_text())
+    assert {"val s", "val s posted"} <= set(written)
+    with pytest.raises(ConfigError, match="fax"):
+        make(dataclasses.replace(TINY, channels={"fax": 1.0}))
 
 
 def test_the_deepfake_is_never_trained(make: Make) -> None:

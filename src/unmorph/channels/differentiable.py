@@ -28,21 +28,6 @@ _LEVELS = 127.5
 
 STEPS: Registry[Step] = Registry("differentiable channel")
 
-#: A mixture to train through: what each passage is drawn from, and how often.
-MIXTURE: Mapping[str, float] = {
-    "round": 3,
-    "jpeg-90": 1,
-    "jpeg-75": 2,
-    "jpeg-50": 2,
-    "resize-50": 2,
-    "blur-1": 2,
-    "blur-2": 1,
-    "noise-2": 1,
-    "jitter": 3,
-    "messenger>jitter": 2,
-    "resize-50>jpeg-75": 1,
-}
-
 
 class DifferentiableChannel:
     """A face batch's way through one or more steps.

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,6 +151,9 @@ class DefenseConfig:
         relative: whether L_adv is divided by how far the edit moves unprotected faces on average,
             plus 0.01: subtle edits then weigh as much as strong ones, as they do in edit
             suppression.
+        channels: where given, what befalls the protected faces before the deepfake gets them: names
+            as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
+            one another; one is drawn a batch.
         ema: decay of the moving average of the weights; the average is what is exported.
         seed, precision, compile, report_every: as in `DeepfakeConfig`.
     """
@@ -171,6 +174,7 @@ class DefenseConfig:
     feature_faces: int = 16
     psnr: float | None = None
     relative: bool = False
+    channels: dict[str, float] = field(default_factory=dict)
     ema: float = 0.999
     seed: int = 0
     precision: str = "fp32"
@@ -182,6 +186,8 @@ class DefenseConfig:
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "width", "epsilon", "steps", "batch_size", "report_every")
         _positive(self, "feature_faces")
+        if any(weight <= 0 for weight in self.channels.values()):
+            raise ConfigError("channels: every weight must be positive")
 
 
 @dataclass(frozen=True)
@@ -268,6 +274,10 @@ def _value(name: str, value: Any, hint: Any) -> Any:
         if Ellipsis not in arguments and len(value) != len(arguments):
             raise ConfigError(f"{name}: expected {len(arguments)} values, got {value!r}")
         return tuple(_value(name, item, arguments[0]) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name}: expected a table, got {value!r}")
+        return {key: _value(f"{name}.{key}", item, arguments[1]) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):
             raise ConfigError(f"{name}: expected a table, got {value!r}")

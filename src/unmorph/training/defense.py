@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unmorph import metrics
+from unmorph.channels.differentiable import RandomChannels
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
@@ -85,6 +86,7 @@ class DefenseTrainer:
             parameters = [p for p in parameters if p.ndim <= 1]
         adam = torch.optim.Adam(parameters, config.learning_rate, betas=config.betas, fused=True)
         self.optimizers.append(adam)
+        self.channels = RandomChannels(config.channels, self.random) if config.channels else None
         self.lambda_mag = config.lambda_mag
         self.step = 0
         self.seconds = 0.0
@@ -185,15 +187,16 @@ class DefenseTrainer:
         with autocast(self.config.precision):
             perturbation = self._perturb(faces).float()
         protected = self.defense.bounded(faces, faces + perturbation)
+        posted = self.channels(protected) if self.channels else protected
         with autocast(self.config.precision):
-            edited = self._edit(protected, targets).float()
+            edited = self._edit(posted, targets).float()
         pixel = pixel_loss(faces, protected).mean()
         feature = torch.zeros(())
         if self.features is not None and config.lambda_feat:
             some = slice(config.feature_faces)
             with autocast(self.config.precision):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
-        adversarial = adversarial_loss(protected, edited)
+        adversarial = adversarial_loss(posted, edited)
         if config.relative:
             adversarial = adversarial / (self.movements[edits] + LEAST_MOVEMENT)
         adversarial = adversarial.mean()
@@ -230,31 +233,51 @@ class DefenseTrainer:
     def report(self, log: RunLog) -> None:
         """Measure the averaged defense on val and draw what it does."""
         faces, labels = self.val_faces, self.val_labels
-        edits = self.deepfake.edits
         with autocast(self.config.precision):
             perturbation = self.average(faces).float()
         protected = self.average.bounded(faces, faces + perturbation)
-        before, after = [], []
-        for edit in edits:
-            targets = self.deepfake.targets(edit, labels)
-            with autocast(self.config.precision):
-                before.append(self.deepfake(faces, targets).float())
-                after.append(self.deepfake(protected, targets).float())
-        movement = torch.stack([metrics.l2(faces, edited) for edited in before])
-        residue = torch.stack([metrics.l2(protected, edited) for edited in after])
-        counted = metrics.moved(movement)
+        before, after = self._edited(faces, labels), self._edited(protected, labels)
         figures = {
             "val PSNR": metrics.psnr(faces, protected).mean().item(),
-            "val moved": movement.mean().item(),
-            "val left": residue.mean().item(),
-            "val s": metrics.suppression(movement, residue)[counted].mean().item(),
-            "val strict DSR": metrics.strict_dsr(movement, residue),
-            "minutes": self.seconds / 60,
+            **self._suppressed(faces, protected, before, after),
         }
-        log.report(self.step, figures)
+        if self.channels:
+            # The same draws at every report, and a passage that a face and its twin share.
+            generator = torch.Generator().manual_seed(self.config.seed)
+            mixture = RandomChannels(self.config.channels, generator, per_face=True)
+            passage = mixture.draw(len(faces))
+            sent, posted = passage(faces), passage(protected)
+            found = self._suppressed(
+                sent, posted, self._edited(sent, labels), self._edited(posted, labels)
+            )
+            figures |= {f"{name} posted": value for name, value in found.items()}
+        log.report(self.step, {**figures, "minutes": self.seconds / 60})
         rows = []
         for face in range(min(4, len(faces))):
             amplified = perturbation[face] * _AMPLIFIED
             rows.append([faces[face], *(edited[face] for edited in before), amplified])
             rows.append([protected[face], *(edited[face] for edited in after), amplified])
         log.picture("defense", self.step, contact_sheet(rows))
+
+    def _edited(self, faces: Tensor, labels: Tensor) -> list[Tensor]:
+        """Return the faces edited in every way."""
+        edited = []
+        for edit in self.deepfake.edits:
+            with autocast(self.config.precision):
+                edited.append(self.deepfake(faces, self.deepfake.targets(edit, labels)).float())
+        return edited
+
+    @staticmethod
+    def _suppressed(
+        faces: Tensor, protected: Tensor, before: list[Tensor], after: list[Tensor]
+    ) -> dict[str, float]:
+        """Return how far the edits go with and without protection."""
+        movement = torch.stack([metrics.l2(faces, edited) for edited in before])
+        residue = torch.stack([metrics.l2(protected, edited) for edited in after])
+        counted = metrics.moved(movement)
+        return {
+            "val moved": movement.mean().item(),
+            "val left": residue.mean().item(),
+            "val s": metrics.suppression(movement, residue)[counted].mean().item(),
+            "val strict DSR": metrics.strict_dsr(movement, residue),
+        }
