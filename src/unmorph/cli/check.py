@@ -140,6 +140,8 @@ def _draw(save: Path, checker: Any, check: FaceCheck, original: Any, copy: Any) 
 
 def _report(checks: Sequence[FaceCheck]) -> list[str]:
     """Return what to say of each face."""
+    from unmorph.checking import MOVED
+
     lines = []
     for check in checks:
         square = check.square
@@ -149,7 +151,15 @@ def _report(checks: Sequence[FaceCheck]) -> list[str]:
         lines.append(f"  {'edit':12}" + "".join(f"{way:>30}" for way in ways))
         for row in zip(*check.channels.values(), strict=True):
             lines.append(f"  {row[0].name:12}" + "".join(f"{_figures(edit):>30}" for edit in row))
-        lines.append(f"  (asked for nothing, {check.deepfake} moves the face by {check.error:.4f})")
+        lines.append(
+            f"  (asked for what the face shows already, {check.deepfake} moves it by "
+            f"{check.error:.4f})"
+        )
+    edits = [edit for check in checks for way in check.channels.values() for edit in way]
+    if not all(edit.counted for edit in edits):
+        alone = edits[0].before is None
+        reason = "ask for nothing new" if alone else f"move the original by less than {MOVED}"
+        lines.append(f"Edits that {reason} are not counted.")
     return lines
 
 
@@ -166,9 +176,10 @@ def _summary(check: FaceCheck) -> str:
 def _figures(edit: Edit) -> str:
     """Return how far an edit moves the face, and what the protection took of it."""
     if edit.suppression is None or edit.before is None:
-        return f"{edit.after:.4f} {'' if edit.counted else 'not counted'}".rstrip()
-    share = f"{edit.suppression:.0%}" if edit.counted else "not counted"
-    return f"{edit.before:.4f} > {edit.after:.4f} {share:>4}"
+        said = "not counted" if not edit.counted else "stopped" if edit.stopped else ""
+        return f"{edit.after:.4f} {said}".rstrip()
+    share = f"{edit.suppression:4.0%}{' stopped' * edit.stopped}" if edit.counted else "not counted"
+    return f"{edit.before:.4f} > {edit.after:.4f} {share}"
 
 
 def _record(check: FaceCheck) -> dict[str, Any]:
