@@ -24,6 +24,7 @@ from unmorph.photo import (
     WRITABLE,
     Photo,
     encode,
+    losses_as,
     read,
     suffix_for,
     write_bytes,
@@ -238,9 +239,8 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
         # A photo keeps the name of its result, whatever photos come to lie beside it.
         target = earlier[root].get((folder, source.name)) if root is not None else None
         if target is None or target.suffix != suffix or target in taken:
-            names = (f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
-            free = (folder / name for name in names if folder / name not in taken)
-            target = next(path for path in free if path not in reserved)
+            paths = (folder / f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
+            target = next(path for path in paths if path not in taken and path not in reserved)
         taken.add(target)
         jobs.append(Job(source, target, root))
     return jobs
@@ -300,11 +300,8 @@ def run(
             if job.target.resolve() in originals:
                 raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
             journal = None if job.root is None else journals[job.root]
-            if job.target.exists() and not (overwrite or (journal and journal.owns(job))):
-                raise PhotoError(
-                    f"{job.source}: {job.target} is there already: name another --out, or "
-                    "replace it with --overwrite"
-                )
+            if not (overwrite or (journal and journal.owns(job))):
+                refuse_existing(job.source, job.target)
             state = {} if journal is None else journal.state(job)
             outcome = _protect_file(protector, job, settings, journal)
             if journal is not None:
@@ -320,6 +317,19 @@ def run(
         yield from pool.map(work, jobs)
 
 
+def refuse_existing(source: Path, target: Path) -> None:
+    """Refuse to make of a photo a file that is there.
+
+    Raises:
+        PhotoError: it is there.
+    """
+    if target.exists():
+        raise PhotoError(
+            f"{source}: {target} is there already: name another --out, or replace it with "
+            "--overwrite"
+        )
+
+
 def protect_photo(
     protector: Protector, photo: Photo, settings: Settings, form: str | None = None
 ) -> tuple[bytes | None, Outcome]:
@@ -333,9 +343,6 @@ def protect_photo(
     if not result.squares:
         return None, Outcome("", NO_FACE, losses=photo.losses)
     form = form or settings.format or photo.format
-    losses = photo.losses
-    if form == "jpeg" and photo.alpha is not None:
-        losses = (*losses, "no opacity")
     data = encode(
         dataclasses.replace(photo, pixels=result.pixels),
         form,
@@ -350,7 +357,7 @@ def protect_photo(
         faces=len(result.squares),
         psnr=psnr,
         bytes_after=len(data),
-        losses=losses,
+        losses=losses_as(photo, form),
     )
     return data, outcome
 

@@ -246,6 +246,12 @@ def write(
     write_bytes(data, path)
 
 
+def losses_as(photo: Photo, format: str) -> tuple[str, ...]:  # noqa: A002
+    """Return what is left behind of a photo's file, on reading it and on writing it as a format."""
+    lost = photo.alpha is not None and not _holds_opacity(_FORMATS[format].name)
+    return (*photo.losses, "no opacity") if lost else photo.losses
+
+
 def suffix_for(suffix: str, format: str | None = None) -> str:  # noqa: A002
     """Return the suffix of the result of a file with a suffix: the same where its format allows.
 
@@ -423,10 +429,14 @@ def _chosen(exif: Image.Exif, keep_location: bool) -> bytes:
     return chosen.tobytes()
 
 
+def _holds_opacity(kind: str) -> bool:
+    return kind != "JPEG"
+
+
 def _encodable(photo: Photo, kind: str) -> Image.Image:
     image = Image.fromarray(photo.pixels)
     if photo.grey:
         image = image.convert("L")
-    if photo.alpha is not None and kind != "JPEG":
+    if photo.alpha is not None and _holds_opacity(kind):
         image.putalpha(Image.fromarray(photo.alpha))
     return image

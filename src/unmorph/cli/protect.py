@@ -229,7 +229,6 @@ def _pipe(
 ) -> None:
     """Protect one photo where at least one end is a pipe."""
     from unmorph import batch
-    from unmorph.errors import PhotoError
     from unmorph.photo import WRITABLE, decode, read, write_bytes
     from unmorph.protector import Protector
 
@@ -241,12 +240,10 @@ def _pipe(
         raise typer.BadParameter("a photo from stdin needs a file as --out, or -")
     elif form not in (None, WRITABLE[out.suffix.lower()]):
         raise typer.BadParameter(f"{out} is not what a file in the format {form} is called")
-    elif out.exists() and not overwrite:
-        raise PhotoError(
-            f"{out} is there already: name another --out, or replace it with --overwrite"
-        )
     else:
         form = WRITABLE[out.suffix.lower()]
+        if not overwrite:
+            batch.refuse_existing(photo, out)
     start = time.perf_counter()
     if photo == _PIPE:
         given = sys.stdin.buffer.read()

@@ -53,8 +53,6 @@ _SAME = 0.5
 
 _STRIDES = (8, 16, 32)
 
-_AVERAGED = Image.Resampling.BILINEAR
-
 Pixels = NDArray[np.uint8]
 
 
@@ -153,7 +151,8 @@ def _views(photo: Pixels) -> Iterator[tuple[Pixels, _View]]:
     some = Image.fromarray(photo[::step, ::step])
     for scale, largest in ((coarse, np.inf), (middle, _LARGE)):
         height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
-        level = np.asarray(some.resize((width, height), _AVERAGED, reducing_gap=2.0))
+        averaged = some.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        level = np.asarray(averaged)
         yield from _tiles(level, (width / photo.shape[1], height / photo.shape[0]), largest)
     if longest * _FINE > 1.25 * _WHOLE[1] and min(photo.shape[:2]) >= _LEFT_OUT:
         # Tiles are for what the whole photo shows too small; large finds there are mistakes.
