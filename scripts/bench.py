@@ -25,13 +25,14 @@ from PIL import Image
 
 from unmorph import batch
 from unmorph.photo import Photo, decode, encode
-from unmorph.protector import SHIPPED_DEFENSE, Protector
+from unmorph.protector import DEFAULT_STRENGTH, Protector
+from unmorph.runtime import shipped_defense
 from unmorph.samples import PORTRAIT
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--weights", type=Path, default=SHIPPED_DEFENSE)
+    parser.add_argument("--weights", type=Path, default=shipped_defense(DEFAULT_STRENGTH))
     parser.add_argument("--count", type=int, default=200, help="portraits in the batch")
     parser.add_argument("--runs", type=int, default=5, help="runs of which the median is taken")
     options = parser.parse_args()

@@ -40,15 +40,17 @@ def save_network(tmp_path_factory: pytest.TempPathFactory) -> Save:
         output: tuple[str, tuple[str | int, ...]],
         metadata: Mapping[str, str] | None = None,
         targets: bool = False,
+        gradient: bool = False,
     ) -> Path:
         shapes: list[tuple[str, tuple[str | int, ...]]] = [("faces", ("N", 3, 128, 128))]
         if targets:
             shapes.append(("targets", ("N", 5)))
+        outputs = [output, ("gradient", output[1])] if gradient else [output]
         graph = helper.make_graph(
             nodes,
             name,
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes],
-            [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs],
             [
                 numpy_helper.from_array(
                     np.asarray(value, np.int64 if key == "shape" else np.float32), key
@@ -93,6 +95,26 @@ def deepfake_file(save_network: Save) -> Path:
         {"weight": np.full((5, 1), 0.1), "shape": [-1, 1, 1, 1]},
         ("edited", ("N", 3, 128, 128)),
         targets=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def gradient_file(save_network: Save) -> Path:
+    """A deepfake that moves a face by a tenth of what it shows, and its gradient."""
+    return save_network(
+        "stargan-gradient.onnx",
+        [
+            helper.make_node("ReduceMean", ["targets"], ["mean"], axes=[1], keepdims=1),
+            helper.make_node("Reshape", ["mean", "shape"], ["asked"]),
+            helper.make_node("Mul", ["asked", "zero"], ["nothing"]),
+            helper.make_node("Mul", ["faces", "more"], ["brighter"]),
+            helper.make_node("Add", ["brighter", "nothing"], ["edited"]),
+            helper.make_node("Mul", ["faces", "slope"], ["gradient"]),
+        ],
+        {"zero": 0, "more": 1.1, "slope": 0.02 / (3 * 128 * 128), "shape": [-1, 1, 1, 1]},
+        ("edited", ("N", 3, 128, 128)),
+        targets=True,
+        gradient=True,
     )
 
 

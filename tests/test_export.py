@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from unmorph import export
 from unmorph.classifier import AttributeClassifier
+from unmorph.deepfakes.gradient import DifferentiatedGenerator
 from unmorph.deepfakes.stargan import Generator, load_generator
 from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import WeightsError
 from unmorph.export import TOLERANCE, example_faces, export_onnx, round_to_half_
-from unmorph.runtime import OnnxClassifier, OnnxDeepfake, OnnxDefense
+from unmorph.objectives import adversarial_loss
+from unmorph.runtime import OnnxClassifier, OnnxDeepfake, OnnxDefense, OnnxGradient
 from unmorph.weights.tensors import read_tensors
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -44,6 +46,7 @@ def check_tensors(network: nn.Module, path: Path) -> None:
     for name, value in state.items():
         assert torch.equal(tensors[name], value), name
         assert torch.equal(value, value.half().float()), name
+    assert str(Path(__file__).parents[1]).encode() not in path.read_bytes()  # no machine's paths
     stored = {item.name: item.data_type for item in onnx.load(path).graph.initializer}
     assert {stored[name] for name in state} == {onnx.TensorProto.FLOAT16}
 
@@ -54,7 +57,7 @@ def test_defense(tmp_path: Path) -> None:
     metadata = {"epsilon": repr(network.epsilon)}
     inputs = {"faces": example_faces()}
     assert (
-        export_onnx(network, path, inputs=inputs, output="perturbation", metadata=metadata)
+        export_onnx(network, path, inputs=inputs, outputs=["perturbation"], metadata=metadata)
         <= TOLERANCE
     )
     assert [p.name for p in path.parent.iterdir()] == ["defense.onnx"]
@@ -73,7 +76,7 @@ def test_deepfake(tmp_path: Path) -> None:
     network = trained(Generator(4, repeat_num=1))
     path = tmp_path / "stargan.onnx"
     inputs = {"faces": example_faces(), "targets": torch.ones(2, 5)}
-    export_onnx(network, path, inputs=inputs, output="edited", metadata={})
+    export_onnx(network, path, inputs=inputs, outputs=["edited"], metadata={})
     deepfake = OnnxDeepfake(path, threads=1)
     again = load_generator(path)
     for count in (1, 3):
@@ -86,10 +89,31 @@ def test_deepfake(tmp_path: Path) -> None:
     check_tensors(network, path)
 
 
+@pytest.mark.parametrize("residual", [False, True])
+def test_deepfake_with_its_gradient(tmp_path: Path, residual: bool) -> None:
+    plain = trained(Generator(4, repeat_num=1, residual=residual))
+    network = DifferentiatedGenerator(4, repeat_num=1, residual=residual)
+    network.load_state_dict(plain.state_dict())
+    path = tmp_path / "stargan-gradient.onnx"
+    inputs = {"faces": example_faces(), "targets": torch.ones(2, 5)}
+    outputs = ["edited", "gradient"]
+    export_onnx(network, path, inputs=inputs, outputs=outputs, metadata={})
+    faces, targets = example_faces(3, seed=1).requires_grad_(), torch.eye(5)[:3]
+    edited = load_generator(path)(faces, targets)
+    losses = adversarial_loss(faces, edited)
+    (gradient,) = torch.autograd.grad(losses.sum(), faces)
+    found = OnnxGradient(path, threads=1).gradient(faces.detach().numpy(), targets.numpy())
+    np.testing.assert_allclose(found[0], edited.detach(), atol=TOLERANCE)
+    scale = float(gradient.abs().max())
+    assert scale > 0
+    np.testing.assert_allclose(found[1] / scale, gradient / scale, atol=1e-3)
+    check_tensors(network, path)
+
+
 def test_classifier(tmp_path: Path) -> None:
     network = trained(AttributeClassifier(4))
     path = tmp_path / "attributes.onnx"
-    export_onnx(network, path, inputs={"faces": example_faces()}, output="logits", metadata={})
+    export_onnx(network, path, inputs={"faces": example_faces()}, outputs=["logits"], metadata={})
     classifier = OnnxClassifier(path, threads=1)
     for count in (1, 3):
         faces = example_faces(count, seed=count)
@@ -113,7 +137,7 @@ def test_a_difference_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     inputs = {"faces": example_faces()}
     with pytest.raises(WeightsError, match=r"defense\.onnx: the exported file differs .* by 0\.0"):
         export_onnx(
-            PerturbationGenerator(2), path, inputs=inputs, output="perturbation", metadata={}
+            PerturbationGenerator(2), path, inputs=inputs, outputs=["perturbation"], metadata={}
         )
     assert [p.name for p in tmp_path.iterdir()] == ["defense.onnx"]
     assert path.read_bytes() == b"the old one"
@@ -136,7 +160,7 @@ def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
             Huge(),
             tmp_path / "huge.onnx",
             inputs={"faces": example_faces(2, 8)},
-            output="y",
+            outputs=["y"],
             metadata={},
         )
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 import unmorph
 from unmorph import protector as module
-from unmorph.errors import WeightsError
+from unmorph import runtime
+from unmorph.errors import ConfigError, PhotoError, WeightsError
 from unmorph.faces.crop import crop_square
 from unmorph.protector import Protector
 
@@ -24,6 +25,8 @@ def test_protects_the_face_and_nothing_else(
     change = result.pixels.astype(int) - portrait
     assert (change[top:bottom, left:right] != 0).mean() > 0.5
     assert np.abs(change).max() <= LIMIT
+    left, top, right, bottom = result.squares[0].grown().within(portrait)
+    assert right - left < 1.3 * result.squares[0].size
     change[top:bottom, left:right] = 0
     assert not change.any()
 
@@ -79,7 +82,7 @@ def test_box_by_hand(protector: Protector, portrait: NDArray[np.uint8]) -> None:
     both = protector.protect_photo(portrait, boxes=[(20, 400, 60, 450)])
     assert both.faces[0].box == found.faces[0].box
     assert len(both.squares) == 2
-    with pytest.raises(ValueError, match="outside"):
+    with pytest.raises(PhotoError, match="outside"):
         protector.protect_photo(portrait, boxes=[(900, 900, 999, 999)])
 
 
@@ -131,14 +134,26 @@ def test_absent_weights(tmp_path: Path) -> None:
         Protector.load(tmp_path / "absent.onnx")
 
 
+def test_the_shipped_defenses_by_their_strength(
+    defense_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(runtime.DEFENSES, "strong", defense_file)
+    monkeypatch.setitem(runtime.DEFENSES, "subtle", Path("gone.onnx"))
+    assert Protector.load(strength="strong", threads=1).defense.epsilon == 0.05
+    with pytest.raises(WeightsError, match=r"gone\.onnx"):
+        Protector.load(threads=1)
+    with pytest.raises(ConfigError, match="'mighty'; choose one of subtle, strong"):
+        Protector.load(strength="mighty")
+
+
 def test_convenience_loads_the_shipped_defense_once(
     defense_file: Path, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SHIPPED_DEFENSE", defense_file)
+    monkeypatch.setitem(runtime.DEFENSES, "subtle", defense_file)
     module._default_protector.cache_clear()
     protected = unmorph.protect(portrait)
     expected = Protector.load(defense_file).protect(portrait)
     np.testing.assert_array_equal(protected, expected)
-    monkeypatch.setattr(module, "SHIPPED_DEFENSE", Path("gone.onnx"))
+    monkeypatch.setitem(runtime.DEFENSES, "subtle", Path("gone.onnx"))
     np.testing.assert_array_equal(unmorph.protect(portrait), expected)
     module._default_protector.cache_clear()

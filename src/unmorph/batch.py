@@ -69,6 +69,8 @@ class Settings:
     #: Faces by hand, as `Protector.protect_photo` takes them.
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     max_megapixels: float = MAX_MEGAPIXELS
+    #: As `Protector.load` takes it.
+    refine: int = 0
 
 
 @dataclass(frozen=True)
@@ -334,12 +336,7 @@ def protect_photo(
     protector: Protector, photo: Photo, settings: Settings, form: str | None = None
 ) -> tuple[bytes | None, Outcome]:
     """Return a photo's protected file, or None where it shows no face, and what became of it."""
-    try:
-        result = protector.protect_photo(
-            photo.pixels, largest=settings.largest, boxes=settings.boxes
-        )
-    except ValueError as error:
-        raise PhotoError(str(error)) from error
+    result = protector.protect_photo(photo.pixels, largest=settings.largest, boxes=settings.boxes)
     if not result.squares:
         return None, Outcome("", NO_FACE, losses=photo.losses)
     form = form or settings.format or photo.format

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 #: A numpy array or a torch tensor: whatever has ``clip`` and arithmetic.
 Faces = TypeVar("Faces", bound=Any)
+
+#: A face whose colours lie less apart, on average and on [-1, 1], is black and white; scanners and
+#: JPEG leave a level or two.
+_GREY = 3 / 127.5
 
 
 def bound(faces: Faces, protected: Faces, epsilon: float) -> Faces:
@@ -23,3 +30,13 @@ def bound(faces: Faces, protected: Faces, epsilon: float) -> Faces:
     delta = (protected - faces).clip(-epsilon, epsilon)
     clipped: Faces = (faces + delta).clip(-1.0, 1.0)
     return clipped
+
+
+def without_colour(
+    faces: NDArray[np.float32], perturbations: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the perturbations (N, 3, H, W), those of black-and-white faces without colour."""
+    grey = np.ptp(faces, axis=1).mean(axis=(1, 2)) < _GREY
+    mean = perturbations.mean(axis=1, keepdims=True)
+    uncoloured: NDArray[np.float32] = np.where(grey[:, None, None, None], mean, perturbations)
+    return uncoloured

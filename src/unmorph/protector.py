@@ -7,34 +7,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unmorph.bounds import without_colour
+from unmorph.errors import PhotoError
 from unmorph.faces.crop import Square, crop_square, frame, frame_box, paste_perturbations
 from unmorph.faces.detect import Face, FaceDetector
-from unmorph.runtime import SHIPPED, Floats, OnnxDefense
+from unmorph.refining import PSNR, PSNRS, Refiner
+from unmorph.runtime import FaceDefense, Floats, OnnxDefense, shipped_defense
 
-#: The defense that is part of this package.
-SHIPPED_DEFENSE = SHIPPED / "defense-subtle.onnx"
-
-
-class FaceDefense(Protocol):
-    """What a protector needs of a defense; `unmorph.runtime.OnnxDefense` is one."""
-
-    @property
-    def epsilon(self) -> float:
-        """The most that a pixel may change, on the scale [-1, 1]."""
-
-    def protect(self, faces: Floats, /) -> Floats:
-        """Return faces (N, 3, 128, 128) protected."""
-
-
-#: A face whose colours lie less apart, on average and on [-1, 1], is black and white; scanners and
-#: JPEG leave a level or two.
-_GREY = 3 / 127.5
-
+#: The strength of the shipped defense where none is named.
+DEFAULT_STRENGTH = "subtle"
 
 #: Rows of a photo that are compared at once.
 _ROWS = 64
@@ -70,18 +55,31 @@ class Protector:
 
     @classmethod
     def load(
-        cls, weights: str | os.PathLike[str] | None = None, *, threads: int | None = None
+        cls,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        strength: str = DEFAULT_STRENGTH,
+        refine: int = 0,
+        threads: int | None = None,
     ) -> Protector:
         """Return a protector with a learned defense.
 
         Args:
-            weights: the ONNX file of a defense; by default the one in this package.
+            weights: the ONNX file of a defense, in place of one in this package.
+            strength: which of those: ``subtle``, which nobody sees, or ``strong``, which survives
+                more of what befalls photos on their way.
+            refine: gradient steps through the shipped deepfakes that follow it on each face
+                (`unmorph.refining`): half a second each, and far fewer edits come through.
             threads: how many cores to use; all of them by default.
 
         Raises:
+            ConfigError: there is no such strength.
             WeightsError: a network is absent, damaged, or not a defense.
         """
-        defense = OnnxDefense(weights or SHIPPED_DEFENSE, threads)
+        defense: FaceDefense = OnnxDefense(weights or shipped_defense(strength), threads)
+        if refine:
+            psnr = PSNR if weights else PSNRS[strength]
+            defense = Refiner.load(defense, refine, psnr, threads=threads)
         return cls(defense, FaceDetector(threads=threads))
 
     def protect(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -111,7 +109,8 @@ class Protector:
                 detector finds at the same place is left to them.
 
         Raises:
-            ValueError: the photo is of another kind, or a box lies outside it.
+            ValueError: the photo is of another kind.
+            PhotoError: a box lies outside it.
         """
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise ValueError(
@@ -122,7 +121,7 @@ class Protector:
         by_hand = [frame_box(box) for box in boxes]
         for box, square in zip(boxes, by_hand, strict=True):
             if not square.overlaps(photo):
-                raise ValueError(f"the box {box} lies outside the photo")
+                raise PhotoError(f"the box {box} lies outside the photo")
         detected = [] if largest == 0 else self.detector.detect(photo)
         found = ((face, frame(face.landmarks)) for face in detected)
         visible = [(face, square) for face, square in found if square.overlaps(photo)][:largest]
@@ -149,10 +148,7 @@ class Protector:
             unchanged: NDArray[np.uint8] = photo.copy()
             return unchanged
         faces = np.stack([crop_square(photo, square) for square in squares])
-        perturbations = self.protect_faces(faces) - faces
-        for face, perturbation in zip(faces, perturbations, strict=True):
-            if np.ptp(face, axis=0).mean() < _GREY:  # a black-and-white photo gets no colour
-                perturbation[:] = perturbation.mean(axis=0)
+        perturbations = without_colour(faces, self.protect_faces(faces) - faces)
         return paste_perturbations(photo, squares, perturbations, self.defense.epsilon)
 
 

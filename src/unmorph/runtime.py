@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -17,13 +17,19 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from unmorph.attributes import ATTRIBUTES
 from unmorph.bounds import bound
-from unmorph.errors import WeightsError
+from unmorph.errors import ConfigError, WeightsError
 
 Floats = NDArray[np.float32]
 PathLike = str | os.PathLike[str]
 
 #: The folder of the networks that are part of this package.
 SHIPPED = Path(__file__).parent / "weights" / "shipped"
+
+#: The defenses that are part of it, by strength: one that nobody sees, and one that stands more.
+DEFENSES = {
+    "subtle": SHIPPED / "defense-subtle.onnx",
+    "strong": SHIPPED / "defense-strong.onnx",
+}
 
 #: The faces' height and width.
 SIZE = 128
@@ -41,6 +47,17 @@ _UNUSABLE = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+
+
+def shipped_defense(strength: str) -> Path:
+    """Return the file of the shipped defense of a strength.
+
+    Raises:
+        ConfigError: there is no such strength; the message lists the choices.
+    """
+    if strength not in DEFENSES:
+        raise ConfigError(f"unknown strength {strength!r}; choose one of {', '.join(DEFENSES)}")
+    return DEFENSES[strength]
 
 
 def open_session(
@@ -74,23 +91,24 @@ def open_session(
 
 
 class _Network:
-    """One ONNX file with named inputs and one named output."""
+    """One ONNX file with named inputs and outputs."""
 
     inputs: Sequence[str]
-    output: str
+    outputs: Sequence[str]
 
     def __init__(self, path: PathLike, threads: int | None = None) -> None:
         self.path = Path(path)
         self._session = open_session(path, threads)
         inputs = [node.name for node in self._session.get_inputs()]
         outputs = [node.name for node in self._session.get_outputs()]
-        if inputs != list(self.inputs) or outputs != [self.output]:
+        if inputs != list(self.inputs) or outputs != list(self.outputs):
             raise WeightsError(
                 f"{path}: a network from {', '.join(inputs)} to {', '.join(outputs)}; expected one "
-                f"from {', '.join(self.inputs)} to {self.output}"
+                f"from {', '.join(self.inputs)} to {', '.join(self.outputs)}"
             )
 
-    def _run(self, *arrays: NDArray[Any]) -> Floats:
+    def _run(self, *arrays: NDArray[Any]) -> list[Floats]:
+        """Return the outputs, each for the whole batch."""
         faces = arrays[0]
         if faces.ndim != 4 or faces.shape[1:] != (3, SIZE, SIZE):
             raise ValueError(
@@ -103,8 +121,19 @@ class _Network:
                 name: np.ascontiguousarray(array[chunk], dtype=np.float32)
                 for name, array in zip(self.inputs, arrays, strict=True)
             }
-            results.append(self._session.run([self.output], feed)[0])
-        return np.concatenate(results)
+            results.append(self._session.run(self.outputs, feed))
+        return [np.concatenate(output) for output in zip(*results, strict=True)]
+
+
+class FaceDefense(Protocol):
+    """What protects faces; `OnnxDefense` is one."""
+
+    @property
+    def epsilon(self) -> float:
+        """The most that a pixel may change, on the scale [-1, 1]."""
+
+    def protect(self, faces: Floats, /) -> Floats:
+        """Return faces (N, 3, 128, 128) protected."""
 
 
 class OnnxDefense(_Network):
@@ -117,7 +146,7 @@ class OnnxDefense(_Network):
     """
 
     inputs = ("faces",)
-    output = "perturbation"
+    outputs = ("perturbation",)
 
     def __init__(self, path: PathLike, threads: int | None = None) -> None:
         super().__init__(path, threads)
@@ -131,27 +160,50 @@ class OnnxDefense(_Network):
 
     def protect(self, faces: Floats) -> Floats:
         """Return the protected faces, within epsilon of ``faces`` and within [-1, 1]."""
-        return bound(faces, faces + self._run(faces), self.epsilon)
+        return bound(faces, faces + self._run(faces)[0], self.epsilon)
 
 
-class OnnxDeepfake(_Network):
+class _Editor(_Network):
+    """An attribute-editing generator: StarGAN."""
+
+    inputs = ("faces", "targets")
+    edits = ATTRIBUTES
+
+    def _edit(self, faces: Floats, targets: NDArray[Any]) -> list[Floats]:
+        if targets.shape != (len(faces), len(self.edits)):
+            raise ValueError(
+                f"expected targets ({len(faces)}, {len(self.edits)}), got {tuple(targets.shape)}"
+            )
+        return self._run(faces, targets)
+
+
+class OnnxDeepfake(_Editor):
     """An attribute-editing generator: StarGAN.
 
     Raises:
         WeightsError: the file is absent, damaged, or not such a network.
     """
 
-    inputs = ("faces", "targets")
-    output = "edited"
-    edits = ATTRIBUTES
+    outputs = ("edited",)
 
     def edit(self, faces: Floats, targets: NDArray[Any]) -> Floats:
         """Return the faces edited to have the target labels, (N, 5) of 0 and 1."""
-        if targets.shape != (len(faces), len(self.edits)):
-            raise ValueError(
-                f"expected targets ({len(faces)}, {len(self.edits)}), got {tuple(targets.shape)}"
-            )
-        return self._run(faces, targets)
+        return self._edit(faces, targets)[0]
+
+
+class OnnxGradient(_Editor):
+    """The same with its gradient (`unmorph.deepfakes.gradient`): twice the work.
+
+    Raises:
+        WeightsError: the file is absent, damaged, or not such a network.
+    """
+
+    outputs = ("edited", "gradient")
+
+    def gradient(self, faces: Floats, targets: NDArray[Any]) -> tuple[Floats, Floats]:
+        """Return the edited faces, and the gradient of their distance from the faces (L_adv)."""
+        edited, gradient = self._edit(faces, targets)
+        return edited, gradient
 
 
 class OnnxClassifier(_Network):
@@ -162,11 +214,11 @@ class OnnxClassifier(_Network):
     """
 
     inputs = ("faces",)
-    output = "logits"
+    outputs = ("logits",)
 
     def logits(self, faces: Floats) -> Floats:
         """Return the network's own output (N, 5): positive where it sees the attribute."""
-        return self._run(faces)
+        return self._run(faces)[0]
 
     def labels(self, faces: Floats) -> Floats:
         """Return the labels, (N, 5) of 0 and 1: one hair colour or none, sex and age."""

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from unmorph import protector, runtime
+from unmorph import runtime
 from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
 
@@ -24,7 +24,7 @@ def shipped(
     for file in (deepfake_file, classifier_file):
         shutil.copy(file, tmp_path)
     monkeypatch.setattr(runtime, "SHIPPED", tmp_path)
-    monkeypatch.setattr(protector, "SHIPPED_DEFENSE", defense_file)
+    monkeypatch.setitem(runtime.DEFENSES, "subtle", defense_file)
     return tmp_path
 
 
@@ -36,6 +36,15 @@ def test_draws_one_picture(shipped: Path) -> None:
         assert f"{edit:11} moved the face by 0.0" in result.output
     with Image.open(out) as picture:
         assert picture.width > picture.height > 3 * 128
+
+
+def test_refined(shipped: Path, gradient_file: Path) -> None:
+    shutil.copy(gradient_file, shipped)
+    plain, refined = shipped / "plain.png", shipped / "refined.png"
+    for out, steps in ((plain, "0"), (refined, "3")):
+        command = ["demo", "-o", str(out), "--refine", steps, "--threads", "1"]
+        assert CliRunner().invoke(app, command).exit_code == 0
+    assert plain.read_bytes() != refined.read_bytes()
 
 
 def test_missing_network(shipped: Path) -> None:

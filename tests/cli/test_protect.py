@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import ExifTags, Image
 from typer.testing import CliRunner, Result
 
+from unmorph import runtime
 from unmorph.batch import JOURNAL
 from unmorph.cli import app
 from unmorph.cli import protect as cli_protect
@@ -76,6 +78,47 @@ def test_writes_beside_the_photo(folder: Path, protect: Run, defense_file: Path)
     assert photo.read_bytes() == original
     expected = Protector.load(defense_file, threads=1).protect(read(photo).pixels)
     np.testing.assert_array_equal(read(target).pixels, expected)
+
+
+def test_strength_names_a_shipped_defense(
+    folder: Path, protect: Run, defense_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(runtime.DEFENSES, "strong", defense_file)
+    photo = portrait_at(folder / "jane.png")
+    result = CliRunner().invoke(app, ["protect", str(photo), "--strength", "strong"])
+    assert result.exit_code == 0, result.output
+    expected = Protector.load(defense_file).protect(read(photo).pixels)
+    np.testing.assert_array_equal(read(folder / "jane-protected.png").pixels, expected)
+    both = protect(photo, "--strength", "strong")
+    assert both.exit_code == 2
+    assert "choose one" in both.output
+    unknown = CliRunner().invoke(app, ["protect", str(photo), "--strength", "mighty"])
+    assert unknown.exit_code == 2
+    assert "unknown strength 'mighty'; choose one of subtle, strong" in unknown.output
+
+
+def test_refines_where_asked(
+    folder: Path,
+    protect: Run,
+    defense_file: Path,
+    gradient_file: Path,
+    classifier_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "SHIPPED", folder / "networks")
+    runtime.SHIPPED.mkdir()
+    shutil.copy(gradient_file, runtime.SHIPPED)
+    shutil.copy(classifier_file, runtime.SHIPPED)
+    photo = portrait_at(folder / "album" / "jane.png")
+    for refine in (0, 3):
+        result = protect(folder / "album", "-o", folder / "out", "--refine", str(refine))
+        assert result.exit_code == 0, result.output
+        assert "1 face" in result.output  # it is done again with other steps
+        protector = Protector.load(defense_file, refine=refine, threads=1)
+        found = read(folder / "out" / "jane.png").pixels
+        np.testing.assert_array_equal(found, protector.protect(read(photo).pixels))
+    plain = Protector.load(defense_file, threads=1).protect(read(photo).pixels)
+    assert (found != plain).any()
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmorph import defenses
+from unmorph import defenses, runtime
 from unmorph.deepfakes import Deepfake
 from unmorph.deepfakes.stargan import Generator, StarGAN
-from unmorph.defenses import Defense, IterativeDefense, learned
+from unmorph.defenses import Defense, IterativeDefense
 from unmorph.errors import ConfigError
 
 #: Side of the faces; those that start from an ONNX network need its size.
-SIDE = {"shipped": 128, "refine-5": 128, "refine-10": 128}
+SIDE = {"shipped": 128, "shipped-strong": 128, "refine-5": 128, "refine-10": 128}
 
 #: The floors of every comparison beat nobody.
 FLOORS = ("none", "noise")
@@ -35,7 +35,8 @@ def deepfake() -> Deepfake:
 @pytest.fixture(autouse=True)
 def shipped(monkeypatch: pytest.MonkeyPatch, defense_file: Path) -> None:
     """Put the tiny generator in place of the shipped one."""
-    monkeypatch.setattr(learned, "SHIPPED_DEFENSE", defense_file)
+    for strength in runtime.DEFENSES:
+        monkeypatch.setitem(runtime.DEFENSES, strength, defense_file)
 
 
 def faces_for(name: str) -> Tensor:
@@ -76,7 +77,9 @@ def test_repeats_under_a_seed(name: str, deepfake: Deepfake) -> None:
     assert torch.equal(first, load(name, deepfake, seed=4).protect(faces, LABELS)) != random
 
 
-@pytest.mark.parametrize("name", [name for name in defenses.names() if name != "shipped"])
+@pytest.mark.parametrize(
+    "name", [name for name in defenses.names() if not name.startswith("shipped")]
+)
 def test_a_face_does_not_depend_on_its_batch(name: str, deepfake: Deepfake) -> None:
     faces = faces_for(name)
     together = load(name, deepfake).protect(faces, LABELS)

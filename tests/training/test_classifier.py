@@ -10,7 +10,7 @@ import torch
 
 from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError, WeightsError
-from unmorph.training.classifier import ClassifierTrainer, jitter
+from unmorph.training.classifier import ClassifierTrainer, add_noise, jitter
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.loop import CHECKPOINT
 from unmorph.training.runlog import RunLog
@@ -29,12 +29,16 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
 
 
 @pytest.mark.parametrize("stop_after", [2, 3])
+@pytest.mark.parametrize("config", [TINY, dataclasses.replace(TINY, noise=0.3)])
 def test_a_resumed_run_ends_as_if_never_stopped(
-    make: Make, final_state: Callable[..., dict[str, Any]], stop_after: int
+    make: Make,
+    final_state: Callable[..., dict[str, Any]],
+    config: ClassifierConfig,
+    stop_after: int,
 ) -> None:
-    whole = final_state(lambda: make(folder="whole"))
-    resumed = final_state(lambda: make(folder="resumed"), stop_after)
-    assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(TINY)
+    whole = final_state(lambda: make(config, "whole"))
+    resumed = final_state(lambda: make(config, "resumed"), stop_after)
+    assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
     assert whole["step"] == 4
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
@@ -78,3 +82,12 @@ def test_an_unlabelled_set_is_refused(train: FaceDataset, cache: Path, tmp_path:
     bare = dataclasses.replace(train, labels=None)
     with pytest.raises(ConfigError, match="faces with labels"):
         ClassifierTrainer(TINY, bare, train, tmp_path, cache)
+
+
+def test_noise_is_of_each_faces_own_strength() -> None:
+    faces = torch.zeros(64, 3, 32, 32)
+    noisy = add_noise(faces, 0.5, torch.Generator().manual_seed(0))
+    strengths = noisy.flatten(1).std(dim=1)
+    assert 0 <= strengths.min() < 0.05
+    assert 0.45 < strengths.max() < 0.52
+    assert torch.equal(add_noise(faces, 0.0, torch.Generator()), faces)

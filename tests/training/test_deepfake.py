@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset
 from unmorph.deepfakes.stargan import Generator
 from unmorph.errors import ConfigError, WeightsError
@@ -44,7 +45,10 @@ LESSONS = DeepfakeStage(
     image_size=32, steps=3, batch_size=4, adversarial="none", lessons=6, decay="constant"
 )
 
+GUIDED = dataclasses.replace(LESSONS, image_size=128, guidance=0.5)
+
 STAGES = {
+    "guided": (GUIDED, dataclasses.replace(GUIDED, steps=2)),
     "lessons": (LESSONS, dataclasses.replace(LESSONS, amplify=(2, 2, 2, 2, 2)), HINGE),
     "hinge": (REPRODUCE, HINGE, dataclasses.replace(HINGE, image_size=32, steps=2)),
     "wgan-gp": (WGAN, dataclasses.replace(WGAN, image_size=16, patches=4)),
@@ -61,9 +65,12 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
     teacher = tmp_path / "teacher.pt"
     torch.manual_seed(9)
     torch.save(Generator(conv_dim=4, repeat_num=1).state_dict(), teacher)
+    guide = tmp_path / "guide.pt"
+    weights = AttributeClassifier(2).state_dict().items()
+    torch.save({k: v for k, v in weights if not k.endswith("num_batches_tracked")}, guide)
 
     def build(config: DeepfakeConfig, folder: str = "run") -> DeepfakeTrainer:
-        return DeepfakeTrainer(config, train, val, tmp_path / folder, cache, teacher)
+        return DeepfakeTrainer(config, train, val, tmp_path / folder, cache, teacher, guide)
 
     return build
 
@@ -88,6 +95,13 @@ class Linear(nn.Module):
     def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         flat = faces.flatten(1)
         return (flat @ self.realness)[:, None, None, None], flat @ self.logits
+
+
+class SeesAllInBrightFaces(nn.Module):
+    """A guide whose logits grow with a face's brightness: grey shows every attribute."""
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return (10 * faces.mean((1, 2, 3)) + 3)[:, None].expand(-1, 5)
 
 
 def test_penalties_of_a_linear_discriminator() -> None:
@@ -144,7 +158,10 @@ def test_a_new_discriminator_keeps_the_layers_that_fit(make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "stop_after"),
-    [("hinge", 3), ("hinge", 5), ("wgan-gp", 2), ("wgan-gp", 5), ("lessons", 2), ("lessons", 4)],
+    [
+        *(("hinge", 3), ("hinge", 5), ("wgan-gp", 2), ("wgan-gp", 5)),
+        *(("lessons", 2), ("lessons", 4), ("guided", 2), ("guided", 4)),
+    ],
 )
 def test_a_resumed_run_ends_as_if_never_stopped(
     make: Make, final_state: Callable[..., dict[str, Any]], kind: str, stop_after: int
@@ -215,6 +232,27 @@ def test_lessons_are_learnt(make: Make) -> None:
     run = make(tiny(dataclasses.replace(LESSONS, generator_lr=5e-3), conv_dim=8))
     course = updates(run, 60)["lessons"]
     assert course[-5:].mean() < 0.5 * course[0]
+
+
+def test_edits_come_to_convince_the_guide(make: Make) -> None:
+    stage = dataclasses.replace(GUIDED, guidance=10.0, generator_lr=5e-3)
+    run = make(tiny(stage, conv_dim=8))
+    run.guide = SeesAllInBrightFaces()  # type: ignore[assignment]
+    course = updates(run, 40)["guidance"]
+    assert course[-5:].mean() < 0.8 * course[:5].mean()
+
+
+def test_guidance_needs_a_guide(
+    train: FaceDataset, cache: Path, tmp_path: Path, make: Make
+) -> None:
+    config = tiny(GUIDED)
+    teacher = make(config).teacher
+    with pytest.raises(ConfigError, match="name a trained classifier with --guide"):
+        DeepfakeTrainer(config, train, train, tmp_path, cache, teacher)
+    with pytest.raises(WeightsError, match=r"teacher\.pt: not an exported attribute classifier"):
+        DeepfakeTrainer(config, train, train, tmp_path, cache, teacher, teacher)
+    with pytest.raises(ConfigError, match="guidance: needs lessons and faces of 128"):
+        dataclasses.replace(GUIDED, image_size=64)
 
 
 def test_lessons_need_a_teacher(train: FaceDataset, cache: Path, tmp_path: Path) -> None:

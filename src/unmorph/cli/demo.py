@@ -12,6 +12,12 @@ def command(
         None, metavar="[PHOTO]", help="A photo with a face; by default NASA's Eileen Collins."
     ),
     out: Path = typer.Option(Path("unmorph-demo.png"), "-o", "--out", help="The picture to make."),
+    strength: str = typer.Option(
+        "subtle", metavar="subtle|strong", help="As `unmorph protect` takes it."
+    ),
+    refine: int = typer.Option(
+        0, min=0, max=100, metavar="N", help="As `unmorph protect` takes it."
+    ),
     threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
 ) -> None:
     """Draw what StarGAN makes of a photo before and after its protection."""
@@ -26,7 +32,7 @@ def command(
 
     shown = show(
         read(photo or PORTRAIT).pixels,
-        Protector.load(threads=threads),
+        Protector.load(strength=strength, refine=refine, threads=threads),
         OnnxDeepfake(SHIPPED / "stargan.onnx", threads),
         OnnxClassifier(SHIPPED / "attributes.onnx", threads),
     )

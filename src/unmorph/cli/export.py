@@ -17,23 +17,32 @@ _OUT = typer.Option(..., "-o", "--output", help="The ONNX file to write.")
 
 
 @app.command()
-def deepfake(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
+def deepfake(
+    checkpoint: Path = _CHECKPOINT,
+    output: Path = _OUT,
+    gradient: bool = typer.Option(
+        False, "--gradient", help="With its gradient, for gradient steps without torch."
+    ),
+) -> None:
     """Export a StarGAN generator (the average of its weights)."""
     require("train")
     import torch
 
     from unmorph.attributes import ATTRIBUTES
+    from unmorph.deepfakes.gradient import DifferentiatedGenerator
     from unmorph.deepfakes.stargan import Generator
     from unmorph.export import example_faces, export_onnx
     from unmorph.training.checkpoint import load_checkpoint
     from unmorph.training.config import DeepfakeConfig
 
     state, config = load_checkpoint(checkpoint, DeepfakeConfig)
-    network = Generator(config.conv_dim, len(ATTRIBUTES), config.repeat_num, config.residual)
+    kind = DifferentiatedGenerator if gradient else Generator
+    network = kind(config.conv_dim, len(ATTRIBUTES), config.repeat_num, config.residual)
     network.load_state_dict(state["average"])
     targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
     inputs = {"faces": example_faces(), "targets": targets}
-    _done(output, export_onnx(network, output, inputs=inputs, output="edited", metadata={}))
+    outputs = ["edited", "gradient"] if gradient else ["edited"]
+    _done(output, export_onnx(network, output, inputs=inputs, outputs=outputs, metadata={}))
 
 
 @app.command()
@@ -51,7 +60,7 @@ def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     inputs = {"faces": example_faces()}
     metadata = {"epsilon": repr(config.epsilon)}
     difference = export_onnx(
-        network, output, inputs=inputs, output="perturbation", metadata=metadata
+        network, output, inputs=inputs, outputs=["perturbation"], metadata=metadata
     )
     _done(output, difference)
 
@@ -69,7 +78,7 @@ def classifier(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     network = AttributeClassifier(config.width)
     network.load_state_dict(state["classifier"])
     inputs = {"faces": example_faces()}
-    _done(output, export_onnx(network, output, inputs=inputs, output="logits", metadata={}))
+    _done(output, export_onnx(network, output, inputs=inputs, outputs=["logits"], metadata={}))
 
 
 def _done(output: Path, difference: float) -> None:

@@ -48,6 +48,9 @@ def deepfake(
         None,
         help="A trained generator whose edits are learnt, where the configuration has lessons.",
     ),
+    guide: Path | None = typer.Option(
+        None, help="A trained classifier that edits must convince, where there is guidance."
+    ),
 ) -> None:
     """Train a StarGAN on CelebA."""
     require("train")
@@ -56,7 +59,7 @@ def deepfake(
 
     settings = load_config(config, DeepfakeConfig)
     train, val = _splits(data)
-    run = DeepfakeTrainer(settings, train, val, out, _cache(cache), teacher)
+    run = DeepfakeTrainer(settings, train, val, out, _cache(cache), teacher, guide)
     if start_from is not None and not resume:
         run.start_from(start_from)
     _go(run, out, resume)

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, register
-from unmorph.defenses.iterative import AttackOptions, IterativeDefense
-from unmorph.runtime import SHIPPED, OnnxDefense
+from unmorph.defenses.l2 import L2PGD, L2Options
+from unmorph.refining import MOMENTUM, PSNR, stride
+from unmorph.runtime import OnnxDefense, shipped_defense
 from unmorph.weights.store import sha256
-
-#: The generator that is part of the package.
-SHIPPED_DEFENSE = SHIPPED / "defense-subtle.onnx"
 
 
 class LearnedDefense(Defense):
@@ -46,30 +44,40 @@ class LearnedDefense(Defense):
 
 
 @register("shipped", Options())
-def _shipped(
+def _subtle(
     deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
 ) -> LearnedDefense:
-    return LearnedDefense(SHIPPED_DEFENSE)
+    return LearnedDefense(shipped_defense("subtle"))
+
+
+@register("shipped-strong", Options())
+def _strong(
+    deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
+) -> LearnedDefense:
+    return LearnedDefense(shipped_defense("strong"))
 
 
 @dataclass(frozen=True)
-class RefineOptions(AttackOptions):
+class RefineOptions(L2Options):
     """Options of the refinement.
 
     Attributes:
-        weights: the generator's ONNX file; empty for the shipped one.
+        weights: the generator's ONNX file; empty for the shipped subtle one.
     """
 
+    decay: float = MOMENTUM
+    psnr: float = PSNR
+    relative: bool = True
     weights: str = ""
 
 
-@register("refine-10", RefineOptions(steps=10))
-@register("refine-5", RefineOptions(steps=5))
-class Refine(IterativeDefense):
-    """A few gradient steps from where the learned generator leaves a face.
+@register("refine-10", RefineOptions(steps=10, step_size=stride(10)))
+@register("refine-5", RefineOptions(steps=5, step_size=stride(5)))
+class Refine(L2PGD):
+    """`unmorph.refining` against any differentiable deepfake, with the labels that are given.
 
     Raises:
-        ConfigError: as `IterativeDefense`.
+        ConfigError: as `unmorph.defenses.iterative.IterativeDefense`.
         WeightsError: the generator cannot be had.
     """
 
@@ -78,7 +86,7 @@ class Refine(IterativeDefense):
     ) -> None:
         super().__init__(deepfake, options, epsilon, seed)
         self.generator = LearnedDefense(
-            Path(options.weights) if options.weights else SHIPPED_DEFENSE
+            Path(options.weights) if options.weights else shipped_defense("subtle")
         )
 
     def start(self, faces: Tensor) -> Tensor:

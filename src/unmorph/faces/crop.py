@@ -27,9 +27,9 @@ RISE = 0.1323
 #: side in roots of the box's area, and how far its centre lies above the box's, in sides.
 BOX_SPAN, BOX_RISE = 1.769, 0.087
 
-#: The share of a square, at each side, over which a perturbation fades to nothing: without, the
-#: square's edge is a faint line in smooth backgrounds.
-FADE = 0.04
+#: How far a perturbation goes on beyond its square, mirrored, while it fades to nothing, in
+#: pixels of a face: without, the square's edge shows; and an attacker's crop may reach further.
+MARGIN = 16
 
 #: Levels of a photo's byte for one unit of a face batch, which runs from -1 to 1.
 _LEVELS = 127.5
@@ -49,6 +49,11 @@ class Square:
         left, right = np.clip((self.left, self.left + self.size), 0, width)
         top, bottom = np.clip((self.top, self.top + self.size), 0, height)
         return int(left), int(top), int(right), int(bottom)
+
+    def grown(self) -> Square:
+        """Return the square and the margin around it, in which its perturbation fades."""
+        margin = self.size * MARGIN // SIZE
+        return Square(self.left - margin, self.top - margin, self.size + 2 * margin)
 
     def same_face(self, other: Square) -> bool:
         """Return whether both frame one face: their centres lie within a quarter of a side."""
@@ -145,27 +150,27 @@ def paste_perturbations(
     """Return a photo with each face's perturbation added at the photo's own resolution.
 
     The perturbations (N, 3, 128, 128), on the scale [-1, 1], are resized, never the faces. They
-    fade out towards their squares' borders and add up where squares overlap; in the end no byte
+    fade out over a margin around their squares and add up where they overlap; in the end no byte
     has moved by more than ``epsilon`` (6.375 levels for the paper's 0.05), and none outside the
-    squares at all.
+    squares and their margins (`Square.grown`) at all.
     """
     protected: NDArray[np.uint8] = photo.copy()
     # Whole levels, so that rounding cannot step over the limit.
     limit = int(epsilon * _LEVELS)
     for square, perturbation in zip(squares, perturbations, strict=True):
-        left, top, right, bottom = square.within(photo)
+        left, top, right, bottom = square.grown().within(photo)
         grid = SIZE / square.size
         box = (
-            (left - square.left) * grid,
-            (top - square.top) * grid,
-            (right - square.left) * grid,
-            (bottom - square.top) * grid,
+            (left - square.left) * grid + MARGIN,
+            (top - square.top) * grid + MARGIN,
+            (right - square.left) * grid + MARGIN,
+            (bottom - square.top) * grid + MARGIN,
         )
         region = np.s_[top:bottom, left:right]
         # One channel at a time: a square of a large photo is millions of pixels.
         for channel, plane in enumerate(perturbation):
             size = (right - left, bottom - top)
-            change = np.rint(_resized(plane * _FADING * _LEVELS, size, box)).astype(np.int16)
+            change = np.rint(_resized(_faded(plane) * _LEVELS, size, box)).astype(np.int16)
             before = photo[region][..., channel].astype(np.int16)
             change += protected[region][..., channel] - before
             before += np.clip(change, -limit, limit, out=change)
@@ -173,10 +178,16 @@ def paste_perturbations(
     return protected
 
 
+def _faded(plane: Floats) -> Floats:
+    """Return a plane (128, 128) with its mirrored surroundings, which fade to nothing."""
+    around: Floats = np.pad(plane, MARGIN, mode="symmetric") * _FADING
+    return around
+
+
 def _fading() -> Floats:
-    """Return the weight of each pixel of a perturbation: 1, but for a raised cosine at the rim."""
-    distance = (np.arange(SIZE) + 0.5) / SIZE
-    near = np.minimum(1, np.minimum(distance, distance[::-1]) / FADE)
+    """Return the weight of each pixel of a plane and its margin: a raised cosine in the margin."""
+    distance = (np.arange(SIZE + 2 * MARGIN) + 0.5) / MARGIN
+    near = np.minimum(1, np.minimum(distance, distance[::-1]))
     weight = (1 - np.cos(np.pi * near)) / 2
     return np.outer(weight, weight).astype(np.float32)
 

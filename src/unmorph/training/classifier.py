@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from unmorph.attributes import ATTRIBUTES
 from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
-from unmorph.errors import ConfigError
+from unmorph.errors import ConfigError, WeightsError
 from unmorph.training.batches import Batches, recolour
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.layout import autocast, channels_last
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog
+from unmorph.weights.tensors import read_tensors
 
 SIZE = 128
 
@@ -47,6 +48,43 @@ def jitter(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
     return recolour(moved, amount, generator)
+
+
+def add_noise(faces: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Add Gaussian noise, of each face's own strength, to a batch (N, 3, H, W).
+
+    What a classifier sees through noise is what people see: its gradient draws no grain
+    (Kaur et al. 2019).
+
+    Args:
+        faces: in [-1,1]; what is returned may reach beyond.
+        most: the largest standard deviation.
+        generator: the source of randomness.
+    """
+    strength = torch.rand(len(faces), 1, 1, 1, generator=generator) * most
+    return faces + strength * torch.randn(faces.shape, generator=generator)
+
+
+def load_classifier(path: Path) -> AttributeClassifier:
+    """Build the classifier of an export, frozen and in evaluation mode.
+
+    Raises:
+        WeightsError: the file cannot be read, or is no attribute classifier.
+    """
+    weights = read_tensors(path)
+    stem = weights.get("stem.0.weight", torch.empty(1))
+    classifier = AttributeClassifier(len(stem))
+    found = {name: value.shape for name, value in weights.items()}
+    # An export has no use for how many batches the statistics were gathered over.
+    own = {
+        name: value.shape
+        for name, value in classifier.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    if found != own:
+        raise WeightsError(f"{path}: not an exported attribute classifier")
+    classifier.load_state_dict(weights, strict=False)
+    return classifier.eval().requires_grad_(False)
 
 
 class ClassifierTrainer:
@@ -132,6 +170,8 @@ class ClassifierTrainer:
         self.adam.param_groups[0]["lr"] = self.config.learning_rate * factor
         faces, labels = self.batches.next()
         faces = jitter(faces, self.config.jitter, self.random)
+        if self.config.noise:
+            faces = add_noise(faces, self.config.noise, self.random)
         with autocast(self.config.precision):
             logits = self._classify(faces.contiguous(memory_format=torch.channels_last))
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)

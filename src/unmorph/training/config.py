@@ -40,7 +40,7 @@ class DeepfakeStage:
         classification, real_classification: weights of the domain classification loss (summed
             over the domains) of the generator's edits, and of real faces in the discriminator.
         cycle, identity: weights of the L1 cycle reconstruction and of the L1 reconstruction under
-            own labels.
+            own labels; with lessons, ``identity`` is that of those under own labels once more.
         copied: share of the batch's faces that both reconstructions take.
         coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
             instance normalisation forgets brightness, contrast and tint first.
@@ -54,6 +54,8 @@ class DeepfakeStage:
         lessons: on how many faces another StarGAN, the teacher, shows its edits
             (`unmorph.training.lessons`); a quarter of each batch asks for the own labels.
         amplify: how much stronger the lessons are than its edits, a factor for each domain.
+        guidance: weight, beside the lessons, of the domain classification loss of a classifier
+            that reads the edits through jitter and noise.
     """
 
     image_size: int
@@ -79,6 +81,7 @@ class DeepfakeStage:
     ema: float = 0.999
     lessons: int = 0
     amplify: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    guidance: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
@@ -90,6 +93,8 @@ class DeepfakeStage:
             raise ConfigError(f"copied = {self.copied}: must be above 0 and at most 1")
         if self.lessons and (self.adversarial != "none" or self.image_size not in (32, 64, 128)):
             raise ConfigError('lessons: need adversarial = "none" and faces of 32, 64 or 128')
+        if self.guidance and not (self.lessons and self.image_size == 128):
+            raise ConfigError("guidance: needs lessons and faces of 128")
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,8 @@ class ClassifierConfig:
         width: channels of its stem (`unmorph.classifier.AttributeClassifier`).
         steps, batch_size, learning_rate: AdamW's, decaying as a cosine.
         jitter: strength of the random changes (`unmorph.training.classifier.jitter`).
+        noise: the largest standard deviation of the noise that the faces are read through, on
+            [-1,1] (`unmorph.training.classifier.add_noise`).
         seed, precision, compile, report_every: as in `DeepfakeConfig`.
     """
 
@@ -206,6 +213,7 @@ class ClassifierConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     jitter: float = 0.1
+    noise: float = 0.0
     seed: int = 0
     precision: str = "fp32"
     compile: bool = False

@@ -20,9 +20,10 @@ from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
+from unmorph.training.classifier import add_noise, jitter, load_classifier
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
 from unmorph.training.layout import autocast, channels_last
-from unmorph.training.lessons import SIZE, Lessons
+from unmorph.training.lessons import SIZE, Lessons, own_labels
 from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
@@ -30,6 +31,9 @@ VAL_FACES = 64
 
 #: Weight of the squared error of a lesson beside its absolute error.
 _SQUARED = 20.0
+
+#: What a guide sees edits through: jitter, and noise up to this standard deviation.
+_GUIDE_JITTER, _GUIDE_NOISE = 0.05, 0.5
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -44,6 +48,14 @@ def reconstruction_loss(rebuilt: Tensor, faces: Tensor, coarse: float) -> Tensor
     if not coarse:
         return fine
     return fine + coarse * F.l1_loss(F.avg_pool2d(rebuilt, 16), F.avg_pool2d(faces, 16))
+
+
+def lesson_loss(edited: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute error plus `_SQUARED` times the squared one, between two batches.
+
+    L1 alone gives the many pixels that no edit touches the same say as those that one does.
+    """
+    return F.l1_loss(edited, wanted) + _SQUARED * F.mse_loss(edited, wanted)
 
 
 def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
@@ -83,10 +95,11 @@ class DeepfakeTrainer:
         folder: takes the checkpoint, the log and the pictures.
         cache: folder for decoded faces and lessons.
         teacher: a trained generator's file; needed where a stage has lessons.
+        guide: a trained classifier's file; needed where a stage has guidance.
 
     Raises:
-        ConfigError: the faces have no labels, or there are lessons and no teacher.
-        WeightsError: the teacher is no generator.
+        ConfigError: the faces have no labels, or there is no teacher for lessons or no guide.
+        WeightsError: the teacher is no generator, or the guide no classifier.
     """
 
     def __init__(
@@ -97,12 +110,16 @@ class DeepfakeTrainer:
         folder: Path,
         cache: Path,
         teacher: Path | None = None,
+        guide: Path | None = None,
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a deepfake is trained on faces with labels, such as CelebA")
         if teacher is None and any(stage.lessons for stage in config.stages):
             raise ConfigError("lessons need a teacher: name a trained generator with --teacher")
+        if guide is None and any(stage.guidance for stage in config.stages):
+            raise ConfigError("guidance needs a guide: name a trained classifier with --guide")
         self.teacher = teacher
+        self.guide = None if guide is None else channels_last(load_classifier(guide))
         self.config, self.train, self.val = config, train, val
         self.folder, self.cache = folder, cache
         torch.manual_seed(config.seed)
@@ -293,11 +310,21 @@ class DeepfakeTrainer:
         faces, targets, wanted = self.lessons.next(stage.batch_size, stage.image_size, self.random)
         with autocast(self.config.precision):
             edited = self._edit(faces, targets).float()
-        # L1 alone gives the many pixels that no edit touches the same say as those that one does.
-        loss = F.l1_loss(edited, wanted) + _SQUARED * F.mse_loss(edited, wanted)
+        own = own_labels(len(faces))
+        losses = {"lessons": lesson_loss(edited, wanted)}
+        loss = losses["lessons"]
+        if stage.identity and own:
+            losses["identity"] = lesson_loss(edited[:own], wanted[:own])
+            loss = loss + stage.identity * losses["identity"]
+        if stage.guidance and self.guide is not None:
+            # Not those that are to stay as they are: whatever a face shows already is enough.
+            shown = jitter(edited[own:], _GUIDE_JITTER, self.random)
+            logits = self.guide(add_noise(shown, _GUIDE_NOISE, self.random))
+            losses["guidance"] = classification_loss(logits, targets[own:])
+            loss = loss + stage.guidance * losses["guidance"]
         self._apply(self.generator_adam, loss)
         self._average()
-        return {"lessons": loss.detach()}
+        return {name: value.detach() for name, value in losses.items()}
 
     def _update_discriminator(
         self, faces: Tensor, labels: Tensor, fakes: Tensor

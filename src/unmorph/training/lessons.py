@@ -102,6 +102,11 @@ def taught(
         return saved["targets"], saved["edited"]
 
 
+def own_labels(count: int) -> int:
+    """Return how many of a batch ask for the labels that the faces have: a quarter."""
+    return count // 4
+
+
 class Lessons:
     """Random batches of a teacher's lessons; see `taught` for the arguments."""
 
@@ -127,8 +132,8 @@ class Lessons:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return faces (N, 3, size, size), targets (N, 5) and the faces edited so.
 
-        A quarter asks for the labels that the faces have, and is to be left as it is; half are
-        mirrored.
+        The first (`own_labels`) ask for the labels that the faces have, and are to be left as they
+        are; half are mirrored.
         """
         which = torch.randint(len(self.photos), (count,), generator=generator)
         edit = torch.randint(EDITS, (count,), generator=generator)
@@ -139,6 +144,6 @@ class Lessons:
         both = F.avg_pool2d(both, SIZE // size).contiguous(memory_format=torch.channels_last)
         faces, wanted = both.chunk(2)
         targets = self.targets[which, edit]
-        own = slice(count // 4)
+        own = slice(own_labels(count))
         targets[own], wanted[own] = self.labels[which][own], faces[own]
         return faces, targets, wanted
