@@ -46,6 +46,22 @@ def done(*arguments: object) -> str:
     return str(result.output)
 
 
+def test_kept_faces_serve_for_another_channel(common: list[str], tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    command = ["evaluate", *common, "--metrics", "l2", "--defense", "pgd", "--option", "steps=2"]
+    command += ["--keep-faces", kept, "--limit", 2]
+    done(*command, "-o", tmp_path / "plain.json")
+    before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+    done(*command, "--channel", "jpeg-75", "-o", tmp_path / "jpeg.json")
+    assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+    assert len(before) == 2
+    plain, through = (
+        json.loads((tmp_path / name).read_text())["figures"]["input"]["l2"]["overall"]["mean"]
+        for name in ("plain.json", "jpeg.json")
+    )
+    assert plain == through
+
+
 def test_evaluate_an_attack_on_a_subset(
     common: list[str], tmp_path: Path, classifier_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

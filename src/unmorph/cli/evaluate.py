@@ -48,6 +48,12 @@ def command(
     ),
     saved_as: str = typer.Option("jpg", help="How whole photos are saved: jpg, png or webp."),
     repeat: int = typer.Option(1, min=1, help="How often the attacker applies each edit."),
+    keep_faces: Path | None = typer.Option(
+        None,
+        metavar="FOLDER",
+        help="Keep protected faces here, and take those that are: a slow attack serves for many "
+        "channels.",
+    ),
     metrics: str = typer.Option("all", help="all, fast (l2, psnr, ssim), or names with commas."),
     subset: str | None = typer.Option(
         None, help="A fixed part of the set: paper-200 (for slow methods) or paper-100."
@@ -86,6 +92,7 @@ def command(
     )
     from unmorph.evaluation.photos import Journey, describe_photos, evaluate_photos, open_photos
     from unmorph.evaluation.record import write_record
+    from unmorph.evaluation.remembered import remember_faces
     from unmorph.evaluation.repeated import repeat_edits
     from unmorph.evaluation.run import drop_unreadable, evaluate
     from unmorph.evaluation.tables import render_summary
@@ -110,6 +117,8 @@ def command(
         without=without,
         device=device,
     )
+    if keep_faces is not None:
+        subject = remember_faces(subject, keep_faces, seed)
     subject = repeat_edits(subject, repeat)
     sent = None if channel == "none" else channels.load(channel)
     fill_in = None
