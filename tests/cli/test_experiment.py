@@ -49,7 +49,7 @@ def done(*arguments: object) -> str:
 def test_kept_faces_serve_for_another_channel(common: list[str], tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     command = ["evaluate", *common, "--metrics", "l2", "--defense", "pgd", "--option", "steps=2"]
-    command += ["--keep-faces", kept, "--limit", 2]
+    command += ["--keep-faces", str(kept), "--limit", "2"]
     done(*command, "-o", tmp_path / "plain.json")
     before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     done(*command, "--channel", "jpeg-75", "-o", tmp_path / "jpeg.json")
