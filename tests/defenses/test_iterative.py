@@ -10,10 +10,12 @@ from torch import Tensor
 
 from unmorph import defenses, metrics
 from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.channels.differentiable import DifferentiableChannel
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import L2PGD, IterativeDefense
 from unmorph.defenses.base import uniform_noise
 from unmorph.defenses.modes import make_mode
+from unmorph.errors import ConfigError
 
 LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
 
@@ -61,6 +63,45 @@ def test_steps_may_take_the_edits_in_turn(faces: Tensor) -> None:
     attack("i-fgsm", deepfake, steps=5, edits_per_step=2).protect(faces, LABELS)
     expected = [edit_targets(LABELS, edit) for edit in ATTRIBUTES] * 2
     assert torch.equal(torch.stack(deepfake.seen), torch.stack(expected))
+
+
+def test_steps_see_the_face_through_the_channels_in_turn(faces: Tensor) -> None:
+    class Watched(Contrast):
+        def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+            if faces.requires_grad:
+                arrived.append(faces.detach())
+            return super().forward(faces, targets)
+
+    arrived: list[Tensor] = []
+    names = ["blur-2", "jpeg-50"]
+    options = {"edits_per_step": 1, "step_size": 0.004, "schedule": "constant"}
+    for steps in (1, 2, 3):
+        attack("i-fgsm", Watched(), steps=steps, channels=",".join(names), **options).protect(
+            faces, LABELS
+        )
+    after = [
+        attack("i-fgsm", Contrast(), steps=steps, channels=",".join(names), **options).protect(
+            faces, LABELS
+        )
+        for steps in (1, 2)
+    ]
+    for seen, protected, name in zip(arrived[3:], [faces, *after], [*names, names[0]], strict=True):
+        torch.testing.assert_close(seen, DifferentiableChannel(name)(protected, [0, 0]))
+
+
+def test_a_gradient_comes_back_through_its_channel(faces: Tensor) -> None:
+    defense = attack("pgd-l2", Contrast(), steps=1, step_size=1.0, channels="blur-3")
+    plain = attack("pgd-l2", Contrast(), steps=1, step_size=1.0)
+    # A blurred face's gradient comes back blurred once more: it has no fine detail left.
+    detail, plain_detail = (
+        (d.protect(faces, LABELS) - faces).diff(dim=3).square().mean() for d in (defense, plain)
+    )
+    assert detail < plain_detail / 2
+
+
+def test_unknown_channels_are_named() -> None:
+    with pytest.raises(ConfigError, match="fog"):
+        attack("pgd", Contrast(), channels="jpeg-75,fog")
 
 
 def test_labels_are_read_off_the_faces_where_none_are_given(

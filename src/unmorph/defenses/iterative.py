@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from unmorph.channels.differentiable import DifferentiableChannel
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, uniform_noise
 from unmorph.defenses.modes import make_mode
@@ -45,6 +47,9 @@ class AttackOptions(Options):
             once, as in the paper.
         relative: whether an edit's loss on a face is divided by how far the edit moves it
             unprotected, plus 0.01: subtle edits then weigh as much as strong ones.
+        channels: names from `unmorph.channels`, with commas between; each step sees the face
+            through the next of them (expectation over transformations, Athalye et al. 2018).
+            Empty: as it is.
     """
 
     steps: int = 100
@@ -54,6 +59,7 @@ class AttackOptions(Options):
     picture: str = ""
     edits_per_step: int = 0
     relative: bool = False
+    channels: str = ""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.step_size <= 0 or self.edits_per_step < 0:
@@ -90,6 +96,9 @@ class IterativeDefense(Defense):
             )
         self.deepfake, self.options, self.seed = deepfake, options, seed
         self.mode = make_mode(options.mode, options.picture)
+        self.channels = [
+            DifferentiableChannel(name) for name in options.channels.split(",") if name
+        ]
 
     def about(self) -> dict[str, Any]:
         """Return what a record says: epsilon and every option."""
@@ -130,7 +139,7 @@ class IterativeDefense(Defense):
         for step in range(options.steps):
             chosen = [goals[(step * count + i) % len(goals)] for i in range(count)]
             protected = self.bounded(faces, protected)
-            velocity = self.velocity(self._gradient(protected, chosen), velocity)
+            velocity = self.velocity(self._gradient(protected, chosen, step), velocity)
             share = SCHEDULES[options.schedule](step, options.steps)
             protected = protected - share * options.step_size * self.direction(velocity)
         return protected
@@ -140,11 +149,21 @@ class IterativeDefense(Defense):
         return 1 / (pixel_loss(faces, edit(faces)) + LEAST_MOVEMENT)
 
     @torch.enable_grad()
-    def _gradient(self, protected: Tensor, goals: Sequence[_Goal]) -> Tensor:
+    def _gradient(self, protected: Tensor, goals: Sequence[_Goal], step: int) -> Tensor:
         """Return the gradient of the loss over some edits, one edit's graph after the other."""
         protected = protected.detach().requires_grad_()
-        total = torch.zeros_like(protected)
+        sent = self._sent(protected, step)
+        arrived = sent.detach().requires_grad_()
+        total = torch.zeros_like(arrived)
         for goal in goals:
-            loss = self.mode.loss(goal.target, protected, goal.edit(protected)) * goal.weights
-            total += torch.autograd.grad(loss.sum(), protected)[0]
-        return total
+            loss = self.mode.loss(goal.target, arrived, goal.edit(arrived)) * goal.weights
+            total += torch.autograd.grad(loss.sum(), arrived)[0]
+        return torch.autograd.grad(sent, protected, total)[0]
+
+    def _sent(self, protected: Tensor, step: int) -> Tensor:
+        """Return what a step sees of the protected faces."""
+        if not self.channels:
+            return protected
+        # The same seed for every face, so that a face's result does not depend on its batch.
+        seeds = [zlib.crc32(f"{self.seed} {step}".encode())] * len(protected)
+        return self.channels[step % len(self.channels)](protected, seeds)
