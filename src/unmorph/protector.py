@@ -15,7 +15,7 @@ from unmorph.bounds import without_colour
 from unmorph.errors import PhotoError
 from unmorph.faces.crop import Square, crop_square, frame, frame_box, paste_perturbations
 from unmorph.faces.detect import Face, FaceDetector
-from unmorph.refining import PSNR, PSNRS, Refiner
+from unmorph.refining import AIMS, Refiner
 from unmorph.runtime import FaceDefense, Floats, OnnxDefense, shipped_defense
 
 #: The strength of the shipped defense where none is named.
@@ -78,8 +78,7 @@ class Protector:
         """
         defense: FaceDefense = OnnxDefense(weights or shipped_defense(strength), threads)
         if refine:
-            psnr = PSNR if weights else PSNRS[strength]
-            defense = Refiner.load(defense, refine, psnr, threads=threads)
+            defense = Refiner.load(defense, refine, AIMS[strength], threads=threads)
         return cls(defense, FaceDetector(threads=threads))
 
     def protect(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

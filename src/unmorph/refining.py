@@ -8,21 +8,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from unmorph import runtime
+from unmorph import channels, runtime
 from unmorph.attributes import edit_targets
 from unmorph.bounds import bound, without_colour
+from unmorph.channels import EXPECTED
+from unmorph.channels.backward import Backward
 from unmorph.runtime import FaceDefense, Floats, OnnxClassifier, OnnxGradient
 
 #: The deepfakes in this package that can be stepped through: their files in `runtime.SHIPPED`.
 GRADIENTS = ("stargan-gradient.onnx",)
 
-#: The likeness to the face that a refined one keeps, in decibels: where nothing else is said, and
-#: after the shipped defense of each strength.
+#: The likeness to the face that a refined one keeps, in decibels, where nothing else is said.
 PSNR = 40.0
-PSNRS = {"subtle": PSNR, "strong": 37.0}
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a refinement is after.
+
+    Attributes:
+        psnr: what each face keeps at least, in decibels.
+        channels: what the deepfakes see the face through, each edit of a step through another and
+            all in turn (expectation over transformations, Athalye et al. 2018); none: as it is.
+    """
+
+    psnr: float = PSNR
+    channels: tuple[str, ...] = ()
+
+
+#: After the shipped defense of each strength.
+AIMS = {
+    "subtle": Aim(),
+    "strong": Aim(37.0, EXPECTED),
+}
 
 #: The share of a step's direction that the next one keeps (Dong et al. 2018).
 MOMENTUM = 0.6
@@ -51,7 +73,10 @@ class Refiner:
         deepfakes: what to step through.
         classifier: what fills in the labels that a face has now.
         steps: how many; each takes a second or so a face and deepfake on a laptop.
-        psnr: what each face keeps at least, in decibels.
+        aim: how like the face, and through what.
+
+    Raises:
+        ConfigError: a channel is unknown, or has no way back (`unmorph.channels.backward`).
     """
 
     def __init__(
@@ -60,22 +85,28 @@ class Refiner:
         deepfakes: Sequence[OnnxGradient],
         classifier: OnnxClassifier,
         steps: int,
-        psnr: float = PSNR,
+        aim: Aim = AIMS["subtle"],
     ) -> None:
         self.start, self.deepfakes, self.classifier = start, deepfakes, classifier
-        self.steps, self.psnr = steps, psnr
+        self.steps, self.aim = steps, aim
+        self.passages = [_Passage(name) for name in aim.channels]
         self.epsilon = start.epsilon
 
     @classmethod
     def load(
-        cls, start: FaceDefense, steps: int, psnr: float = PSNR, *, threads: int | None = None
+        cls,
+        start: FaceDefense,
+        steps: int,
+        aim: Aim = AIMS["subtle"],
+        *,
+        threads: int | None = None,
     ) -> Refiner:
         """Return a refiner that steps through every deepfake in this package.
 
         Args:
             start: the defense to start from.
             steps: how many.
-            psnr: what each face keeps at least, in decibels.
+            aim: how like the face, and through what.
             threads: how many cores to use; all of them by default.
 
         Raises:
@@ -83,46 +114,88 @@ class Refiner:
         """
         deepfakes = [OnnxGradient(runtime.SHIPPED / file, threads) for file in GRADIENTS]
         classifier = OnnxClassifier(runtime.SHIPPED / "attributes.onnx", threads)
-        return cls(start, deepfakes, classifier, steps, psnr)
+        return cls(start, deepfakes, classifier, steps, aim)
 
     def protect(self, faces: Floats) -> Floats:
         """Return faces (N, 3, 128, 128) protected, within epsilon, the PSNR and [-1, 1]."""
         labels = self.classifier.labels(faces)
-        goals = [_Goal(deepfake, faces, labels) for deepfake in self.deepfakes]
+        goals = [_Goal(deepfake, faces, labels, self.passages) for deepfake in self.deepfakes]
         protected = self._bounded(faces, self.start.protect(faces))
         velocity: Floats = np.zeros_like(faces)
         for step in range(self.steps):
-            gradient = sum((goal.gradient(protected) for goal in goals), np.zeros_like(faces))
+            gradient = sum((goal.gradient(protected, step) for goal in goals), np.zeros_like(faces))
             velocity *= MOMENTUM
             velocity += gradient / np.maximum(_size(gradient), 1e-30)
-            length = stride(self.steps, self.psnr) * (1 - step / self.steps)
+            length = stride(self.steps, self.aim.psnr) * (1 - step / self.steps)
             protected = self._bounded(faces, protected - length * velocity)
         return protected
 
     def _bounded(self, faces: Floats, protected: Floats) -> Floats:
         change = without_colour(faces, bound(faces, protected, self.epsilon) - faces)
-        shrunk: Floats = np.minimum(_radius(self.psnr) / np.maximum(_size(change), 1e-30), 1)
+        shrunk: Floats = np.minimum(_radius(self.aim.psnr) / np.maximum(_size(change), 1e-30), 1)
         moved: Floats = faces + shrunk * change
         return moved
+
+
+class _Passage:
+    """A channel there and back, on one face."""
+
+    def __init__(self, name: str) -> None:
+        self._there, self._back = channels.load(name), Backward(name)
+
+    def arrived(self, face: Floats, seed: int) -> Floats:
+        """Return what arrives of a face (3, H, W), which must be of the same size."""
+        photo = np.rint((face.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
+        arrived: Floats = self._there(photo, seed).transpose(2, 0, 1) / np.float32(127.5) - 1
+        return arrived
+
+    def back(self, gradient: Floats, seed: int) -> Floats:
+        """Return the gradient at the face."""
+        return self._back(gradient, seed)
 
 
 class _Goal:
     """All edits of one deepfake on a batch of faces."""
 
-    def __init__(self, deepfake: OnnxGradient, faces: Floats, labels: Floats) -> None:
-        self.deepfake = deepfake
+    def __init__(
+        self,
+        deepfake: OnnxGradient,
+        faces: Floats,
+        labels: Floats,
+        passages: Sequence[_Passage],
+    ) -> None:
+        self.deepfake, self.passages = deepfake, passages
         self.targets = np.concatenate([edit_targets(labels, edit) for edit in deepfake.edits])
         copies = self._copies(faces)
         moved = np.square(deepfake.gradient(copies, self.targets)[0] - copies)
         self.weights = 1 / (moved.mean(axis=(1, 2, 3), keepdims=True) + _LEAST_MOVEMENT)
 
-    def gradient(self, protected: Floats) -> Floats:
+    def gradient(self, protected: Floats, step: int) -> Floats:
         """Return the gradient of the edits' losses on each face, (N, 3, 128, 128)."""
-        _, gradients = self.deepfake.gradient(self._copies(protected), self.targets)
-        count = len(self.deepfake.edits)
-        weighted = (self.weights * gradients).reshape(count, *protected.shape)
+        count = len(protected)
+        turns = [step + place // count for place in range(len(self.targets))]
+        seen = self._copies(protected)
+        if self.passages:
+            seen = np.stack(
+                [
+                    self._passage(turn).arrived(face, turn)
+                    for face, turn in zip(seen, turns, strict=True)
+                ]
+            )
+        _, gradients = self.deepfake.gradient(seen, self.targets)
+        if self.passages:
+            gradients = np.stack(
+                [
+                    self._passage(turn).back(gradient, turn)
+                    for gradient, turn in zip(gradients, turns, strict=True)
+                ]
+            )
+        weighted = (self.weights * gradients).reshape(-1, *protected.shape)
         total: Floats = weighted.sum(axis=0)
         return total
+
+    def _passage(self, turn: int) -> _Passage:
+        return self.passages[turn % len(self.passages)]
 
     def _copies(self, faces: Floats) -> Floats:
         return np.concatenate([faces] * len(self.deepfake.edits))

@@ -1,5 +1,8 @@
-"""What happens to a photo on its way to a deepfake; `differentiable` is the form for training."""
+"""What happens to a photo on its way to a deepfake.
 
-from unmorph.channels.codecs import ANSWERS, STANDARD, Channel, load, names
+`differentiable` is the form for training, `backward` its way back without torch.
+"""
 
-__all__ = ["ANSWERS", "STANDARD", "Channel", "load", "names"]
+from unmorph.channels.codecs import ANSWERS, EXPECTED, STANDARD, Channel, load, names
+
+__all__ = ["ANSWERS", "EXPECTED", "STANDARD", "Channel", "load", "names"]

@@ -49,6 +49,9 @@ STANDARD = (
     "jitter",
 )
 
+#: What a defense that steps through channels prepares for.
+EXPECTED = ("round", "jpeg-75", "resize-50", "jitter", "jpeg-50", "blur-1", "jpeg-90")
+
 #: What an attacker does on purpose to wash a protection out.
 ANSWERS = ("median-3", "bilateral-25", "bits-4", "jpeg-50>bilateral-25")
 
@@ -278,12 +281,10 @@ def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Im
 def look(wide: Image.Image, border: int, jitter: Jitter) -> Image.Image:
     """Return what a jittered crop sees of a picture that has a border of so many pixels."""
     width, height = wide.width - 2 * border, wide.height - 2 * border
-    # From pixels of the crop to -1..1, through the jitter, to pixels of the widened image.
-    to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-    to_wide = np.array([[width / 2, 0, width / 2 + border], [0, height / 2, height / 2 + border]])
-    affine = to_wide @ np.vstack([jitter.matrix, (0, 0, 1)]) @ to_unit
+    affine = jitter.pixels(width, height)
+    affine[:2, 2] += border
     how = Image.Resampling.BICUBIC if jitter.bicubic else Image.Resampling.BILINEAR
-    return wide.transform((width, height), Image.Transform.AFFINE, affine.ravel().tolist(), how)
+    return wide.transform((width, height), Image.Transform.AFFINE, affine[:2].ravel().tolist(), how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,6 +298,14 @@ class Jitter:
 
     matrix: NDArray[np.float64]
     bicubic: bool
+
+    def pixels(self, width: int, height: int) -> NDArray[np.float64]:
+        """Return the same (3, 3) from pixels of the crop to pixels of the face."""
+        unit = np.array([[width / 2, 0, width / 2], [0, height / 2, height / 2], [0, 0, 1]])
+        pixels: NDArray[np.float64] = (
+            unit @ np.vstack([self.matrix, (0, 0, 1)]) @ np.linalg.inv(unit)
+        )
+        return pixels
 
 
 def draw_jitter(value: float, random: np.random.Generator) -> Jitter:

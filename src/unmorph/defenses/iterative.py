@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -47,9 +46,9 @@ class AttackOptions(Options):
             once, as in the paper.
         relative: whether an edit's loss on a face is divided by how far the edit moves it
             unprotected, plus 0.01: subtle edits then weigh as much as strong ones.
-        channels: names from `unmorph.channels`, with commas between; each step sees the face
-            through the next of them (expectation over transformations, Athalye et al. 2018).
-            Empty: as it is.
+        channels: names from `unmorph.channels`, with commas between; each edit of a step sees the
+            face through another, and all in turn (expectation over transformations, Athalye et al.
+            2018). Empty: as it is.
     """
 
     steps: int = 100
@@ -152,18 +151,16 @@ class IterativeDefense(Defense):
     def _gradient(self, protected: Tensor, goals: Sequence[_Goal], step: int) -> Tensor:
         """Return the gradient of the loss over some edits, one edit's graph after the other."""
         protected = protected.detach().requires_grad_()
-        sent = self._sent(protected, step)
-        arrived = sent.detach().requires_grad_()
-        total = torch.zeros_like(arrived)
-        for goal in goals:
+        total = torch.zeros_like(protected)
+        for place, goal in enumerate(goals):
+            arrived = self._sent(protected, step + place)
             loss = self.mode.loss(goal.target, arrived, goal.edit(arrived)) * goal.weights
-            total += torch.autograd.grad(loss.sum(), arrived)[0]
-        return torch.autograd.grad(sent, protected, total)[0]
+            total += torch.autograd.grad(loss.sum(), protected)[0]
+        return total
 
-    def _sent(self, protected: Tensor, step: int) -> Tensor:
-        """Return what a step sees of the protected faces."""
+    def _sent(self, protected: Tensor, turn: int) -> Tensor:
+        """Return the protected faces after the channel whose turn it is."""
         if not self.channels:
             return protected
         # The same seed for every face, so that a face's result does not depend on its batch.
-        seeds = [zlib.crc32(f"{self.seed} {step}".encode())] * len(protected)
-        return self.channels[step % len(self.channels)](protected, seeds)
+        return self.channels[turn % len(self.channels)](protected, [turn] * len(protected))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from unmorph.channels import EXPECTED
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import register, uniform_noise
 from unmorph.defenses.mifgsm import MIFGSM, MomentumOptions
@@ -30,11 +31,7 @@ class L2Options(MomentumOptions):
             raise ConfigError("PGD in L2 needs psnr > 0 and decay from 0 to below 1")
 
 
-#: What `pgd-l2-eot` expects to befall a face on its way.
-_CHANNELS = "round,jpeg-75,resize-50,jitter,jpeg-50,blur-1,jpeg-90"
-
-
-@register("pgd-l2-eot", L2Options(steps=35, relative=True, psnr=37.1, channels=_CHANNELS))
+@register("pgd-l2-eot", L2Options(steps=35, relative=True, psnr=37.0, channels=",".join(EXPECTED)))
 @register("pgd-l2", L2Options(steps=20, relative=True))
 class L2PGD(MIFGSM):
     """MI-FGSM without the signs, within a PSNR of the face beside epsilon."""
