@@ -15,7 +15,9 @@ from unmorph.defenses import Defense, IterativeDefense
 from unmorph.errors import ConfigError
 
 #: Side of the faces; those that start from an ONNX network need its size.
-SIDE = {"shipped": 128, "shipped-strong": 128, "refine-5": 128, "refine-10": 128}
+SIDE = dict.fromkeys(
+    ["shipped", "shipped-strong", "refine-5", "refine-10", "refine-20-strong"], 128
+)
 
 #: The floors of every comparison beat nobody.
 FLOORS = ("none", "noise")

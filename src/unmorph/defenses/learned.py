@@ -12,8 +12,8 @@ from torch import Tensor
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, register
 from unmorph.defenses.l2 import L2PGD, L2Options
-from unmorph.refining import MOMENTUM, PSNR, stride
-from unmorph.runtime import OnnxDefense, shipped_defense
+from unmorph.refining import AIMS, MOMENTUM, stride
+from unmorph.runtime import DEFENSES, OnnxDefense, shipped_defense
 from unmorph.weights.store import sha256
 
 
@@ -62,19 +62,32 @@ class RefineOptions(L2Options):
     """Options of the refinement.
 
     Attributes:
-        weights: the generator's ONNX file; empty for the shipped subtle one.
+        weights: the generator's ONNX file, or the strength of a shipped one.
     """
 
     decay: float = MOMENTUM
-    psnr: float = PSNR
     relative: bool = True
-    weights: str = ""
+    weights: str = "subtle"
 
 
-@register("refine-10", RefineOptions(steps=10, step_size=stride(10)))
-@register("refine-5", RefineOptions(steps=5, step_size=stride(5)))
+def _preset(strength: str, steps: int) -> RefineOptions:
+    aim = AIMS[strength]
+    return RefineOptions(
+        steps=steps,
+        step_size=stride(steps, aim.psnr),
+        psnr=aim.psnr,
+        channels=",".join(aim.channels),
+        weights=strength,
+    )
+
+
+@register("refine-20-strong", _preset("strong", 20))
+@register("refine-10", _preset("subtle", 10))
+@register("refine-5", _preset("subtle", 5))
 class Refine(L2PGD):
     """`unmorph.refining` against any differentiable deepfake, with the labels that are given.
+
+    The generator knows its own epsilon; another one does not matter.
 
     Raises:
         ConfigError: as `unmorph.defenses.iterative.IterativeDefense`.
@@ -84,10 +97,11 @@ class Refine(L2PGD):
     def __init__(
         self, deepfake: Deepfake | None, options: RefineOptions, epsilon: float, seed: int
     ) -> None:
-        super().__init__(deepfake, options, epsilon, seed)
-        self.generator = LearnedDefense(
-            Path(options.weights) if options.weights else shipped_defense("subtle")
-        )
+        weights = options.weights
+        path = shipped_defense(weights) if weights in DEFENSES else Path(weights)
+        generator = LearnedDefense(path)
+        super().__init__(deepfake, options, generator.epsilon, seed)
+        self.generator = generator
 
     def start(self, faces: Tensor) -> Tensor:
         """Return the faces as the generator protects them."""
