@@ -128,6 +128,18 @@ def test_options_are_read_by_type(deepfake: Deepfake) -> None:
     assert (paper["steps"], paper["step_size"], paper["random_start"]) == (100, 1e-4, True)
 
 
+def test_bf16_gradients_lead_as_far(deepfake: Deepfake) -> None:
+    faces = faces_for("pgd-l2")
+    found = []
+    for precision in ("fp32", "bf16"):
+        defense = defenses.load("pgd-l2", deepfake, options={"precision": precision})
+        protected = defense.protect(faces, LABELS)
+        edited = [deepfake.edit(protected, edit, LABELS) for edit in deepfake.edits]
+        found.append(sum((y - protected).square().mean().item() for y in edited))
+    assert found[0] != found[1]
+    assert found[1] < 1.05 * found[0]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -139,6 +151,7 @@ def test_options_are_read_by_type(deepfake: Deepfake) -> None:
         ("pgd", {"steps": "0"}, "needs steps >= 1"),
         ("pgd-l2", {"decay": "1"}, "decay from 0 to below 1"),
         ("pgd", {"schedule": "sine"}, "unknown schedule 'sine'; choose one of constant, linear"),
+        ("pgd", {"precision": "fp8"}, "unknown precision 'fp8'; choose fp32 or bf16"),
         ("pgd", {"mode": "chaos"}, "unknown mode 'chaos'; choose one of invalid, retain"),
         ("pgd", {"mode": "targeted"}, "needs a picture: picture=PATH"),
         ("pgd", {"picture": "x.png"}, "the mode targeted, and only it, needs a picture"),

@@ -10,11 +10,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from unmorph.faces.crop import MARGIN, Square, crop_square, frame, paste_perturbations
+from unmorph.faces.crop import (
+    MARGIN,
+    Square,
+    crop_square,
+    emphasis,
+    frame,
+    paste_perturbations,
+)
 from unmorph.runtime import Floats
 
 EPSILON = 0.05
-LIMIT = 6  # whole levels within 0.05 * 127.5
+FULL = 6  # levels of a flat perturbation of that strength, 0.05 * 127.5
+LIMIT = 12  # whole levels within twice as much
 
 # Medians that scripts/measure_framing.py printed, in fractions of CelebA's 178 x 178 square.
 CELEBA = np.array(
@@ -140,18 +148,18 @@ class TestPaste:
         photo = np.full((64, 128, 3), 100, np.uint8)
         perturbation = smooth_perturbation()
         pasted = paste_perturbations(photo, [Square(0, -64, 128)], perturbation[None], EPSILON)
-        expected = np.rint(perturbation[:, 64:].transpose(1, 2, 0) * 127.5).clip(-LIMIT, LIMIT)
+        expected = np.rint(perturbation[:, 64:].transpose(1, 2, 0) * 127.5)
         change = pasted.astype(int) - 100
         np.testing.assert_allclose(change, expected, atol=1)
 
     def test_overlapping_squares_add_up_within_the_bound(self) -> None:
         photo = np.full((128, 240, 3), 100, np.uint8)
-        up = np.full((2, 3, 128, 128), 0.04, np.float32)  # 5.1 levels each
+        up = np.full((2, 3, 128, 128), 1.3 * EPSILON, np.float32)  # 8.3 levels each
         pasted = paste_perturbations(photo, [Square(0, 0, 128), Square(80, 0, 128)], up, EPSILON)
         change = pasted.astype(int) - 100
-        assert (change[:, : 80 - MARGIN] == 5).all()
+        assert (change[:, : 80 - MARGIN] == 8).all()
         assert (change[:, 80:128] == LIMIT).all()
-        assert (change[:, 128 + MARGIN : 208] == 5).all()
+        assert (change[:, 128 + MARGIN : 208] == 8).all()
 
     @pytest.mark.parametrize("size", [64, 128, 1000])
     def test_fades_out_without_an_edge(self, size: int) -> None:
@@ -160,13 +168,30 @@ class TestPaste:
         flat = np.full((1, 3, 128, 128), EPSILON, np.float32)
         change = paste_perturbations(photo, [square], flat, EPSILON).astype(int) - 100
         left, top, right, bottom = square.within(photo)
-        assert (change[top:bottom, left:right] == LIMIT).all()
+        assert (change[top:bottom, left:right] == FULL).all()
         left, top, right, bottom = square.grown().within(photo)
         rim = change[top:bottom, left:right]
         assert (rim[[0, -1]] <= 1).all()
         assert (rim[:, [0, -1]] <= 1).all()
         if size == 1000:  # room enough to go one level at a time
             assert np.abs(np.diff(change, axis=0)).max() == 1
+
+    @pytest.mark.parametrize("size", [128, 200, 600, 3000])
+    def test_fine_detail_arrives(self, size: int) -> None:
+        rng = np.random.default_rng(2)
+        rough = rng.normal(0, EPSILON / 3, (1, 3, 128, 128)).astype(np.float32)
+        photo = np.full((size, size, 3), 100, np.uint8)
+        square = Square(0, 0, size)
+        pasted = paste_perturbations(photo, [square], rough, EPSILON)
+        back = (crop_square(pasted, square) - crop_square(photo, square))[None]
+        # Without emphasis half of it is lost on the way.
+        assert np.square(back - rough).sum() < 0.3 * np.square(rough).sum()
+
+    def test_emphasis_is_for_detail_and_for_larger_squares(self) -> None:
+        np.testing.assert_allclose(emphasis(128), np.eye(160), atol=1e-5)
+        np.testing.assert_allclose(emphasis(500).sum(axis=1), 1, atol=1e-3)
+        stripes = np.where(np.arange(160) % 2, 1, -1)
+        assert np.abs(emphasis(500) @ stripes)[20:-20].min() > 1.3
 
     def test_keeps_to_the_range_of_a_byte(self) -> None:
         photo = np.array([0, 255], np.uint8).repeat(128 * 64 * 3).reshape(128, 128, 3)

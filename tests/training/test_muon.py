@@ -9,17 +9,21 @@ from unmorph.training.muon import Muon, orthogonalised
 
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
 @pytest.mark.parametrize("scale", [1e-4, 1e3])
-def test_singular_values_become_one(shape: tuple[int, int], scale: float) -> None:
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 2e-3), ("bf16", 5e-2)])
+def test_singular_values_become_one(
+    shape: tuple[int, int], scale: float, precision: str, error: float
+) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * scale
-    made = orthogonalised(matrix)
+    made = orthogonalised(matrix, precision)
     assert made.shape == matrix.shape
+    assert made.dtype == matrix.dtype
     # An orthogonal factor of the matrix: its own directions, their lengths levelled.
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     along = left.T @ made @ right.T
     lengths = along.diagonal()
     assert lengths.max() < 1.3
     assert (lengths > 0.5).float().mean() > 0.9
-    torch.testing.assert_close(along, lengths.diag(), atol=2e-3, rtol=0)
+    torch.testing.assert_close(along, lengths.diag(), atol=error, rtol=0)
 
 
 def test_steps_have_the_length_asked_for_and_gather_momentum() -> None:

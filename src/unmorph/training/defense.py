@@ -82,7 +82,8 @@ class DefenseTrainer:
         parameters = list(self.defense.parameters())
         self.optimizers: list[torch.optim.Optimizer] = []
         if config.muon:
-            self.optimizers.append(Muon([p for p in parameters if p.ndim > 1], config.muon))
+            matrices = [p for p in parameters if p.ndim > 1]
+            self.optimizers.append(Muon(matrices, config.muon, precision=config.precision))
             parameters = [p for p in parameters if p.ndim <= 1]
         adam = torch.optim.Adam(parameters, config.learning_rate, betas=config.betas, fused=True)
         self.optimizers.append(adam)
