@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test fuzz check bench format clean
+.PHONY: help demo test fuzz check bench report format clean
 
 help:
 	@echo "make demo    protect a portrait and draw what a deepfake makes of it (no torch)"
@@ -12,6 +12,7 @@ help:
 	@echo "make fuzz    thousands of damaged files (UNMORPH_FUZZ of each format)"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make bench   how fast photos are protected, by stage"
+	@echo "make report  docs/evaluation.md from the records in results/"
 	@echo "make format  put the code into shape"
 
 demo: $(VENV)/base
@@ -30,6 +31,13 @@ check: $(VENV)/dev
 
 bench: $(VENV)/base
 	$(BIN)/python scripts/bench.py
+
+report: $(VENV)/dev
+	$(BIN)/unmorph figure heatmap results/channels/*.json results/photos/*.json \
+		-o docs/images/channels.png
+	$(BIN)/unmorph report results/celeba-*.json results/lfw.json results/ffhq.json \
+		results/channels/*.json results/photos/*.json \
+		--picture docs/images/channels.png -o docs/evaluation.md
 
 format: $(VENV)/dev
 	$(BIN)/ruff format

@@ -187,7 +187,6 @@ def paste_perturbations(
     return protected
 
 
-@lru_cache(maxsize=64)
 def emphasis(size: int) -> Floats:
     """Return what prepares a perturbation for being cut out again, as a matrix E.
 
@@ -202,9 +201,16 @@ def emphasis(size: int) -> Floats:
     Returns:
         (160, 160): a face's side with its margins, twice.
     """
+    # Beyond eight times a face's size, what is cut out no longer depends on it; and sizes are
+    # rounded to a few percent, so that an album's faces share some matrices.
+    steps = round(16 * np.log2(min(size, 8 * SIZE)))
+    return _emphasis(max(1, round(2 ** (steps / 16))))
+
+
+@lru_cache(maxsize=256)
+def _emphasis(size: int) -> Floats:
     length = SIZE + 2 * MARGIN
-    # Beyond eight times its size, what is cut out no longer depends on it.
-    there = max(1, round(length * min(size, 8 * SIZE) / SIZE))
+    there = max(1, round(length * size / SIZE))
     rows = Image.fromarray(np.eye(length, dtype=np.float32))
     sent = rows.resize((there, length), Image.Resampling.LANCZOS)
     arrived = np.asarray(sent.resize((length, length), Image.Resampling.BILINEAR), np.float64).T

@@ -1,0 +1,98 @@
+"""Measure what each file format keeps of the protection, and how large its files are.
+
+Usage: python scripts/measure_formats.py --lfw LFW --ffhq FFHQ [--limit 40] [-o RECORD]
+
+Photos are protected by the shipped defense, saved and read again; the shipped deepfake's edits of
+the largest face then say what is left of the protection, as `unmorph check` does. FFHQ's are
+enlarged four times, to stand for faces of about a thousand pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmorph.checking import Checker
+from unmorph.datasets.named import load_named
+from unmorph.photo import Photo, decode, encode
+from unmorph.protector import Protector
+
+#: Formats and qualities to try.
+WAYS: tuple[tuple[str, int | None], ...] = (
+    ("png", None),
+    *(("jpeg", quality) for quality in (75, 85, 90, 95, 98, 100)),
+    ("webp", None),
+    ("webp", 90),
+    ("avif", 95),
+)
+
+#: How many times a set's photos are enlarged.
+SCALES = {"lfw": 1, "ffhq": 4}
+
+#: The quality of the originals, to which sizes are compared.
+ORIGINAL = 92
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--lfw", type=Path, required=True)
+    parser.add_argument("--ffhq", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=40, help="photos of each set")
+    parser.add_argument("-o", "--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    checker, protector = Checker.load(), Protector.load()
+    rows = []
+    for name, scale in SCALES.items():
+        dataset = load_named(name, getattr(options, name))
+        tally: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
+        sides = []
+        for member in dataset.names[: options.limit]:
+            picture = dataset.source.read(member)
+            picture = picture.resize((picture.width * scale, picture.height * scale), 3)
+            photo = Photo(np.asarray(picture))
+            result = protector.protect_photo(photo.pixels, largest=1)
+            if not result.faces:
+                continue
+            sides.append(result.squares[0].size)
+            before = len(encode(photo, "jpeg", quality=ORIGINAL))
+            for way, data in saved(Photo(result.pixels)):
+                there = decode(data, member).pixels
+                face = checker.check(photo.pixels, there, {"none": lambda pixels: pixels})[0]
+                kept = [e.suppression for e in face.channels["none"] if e.counted]
+                grown = len(data) / before
+                tally.setdefault(way, []).extend((s, grown) for s in kept if s is not None)
+        for (form, quality), pairs in tally.items():
+            s, grown = np.mean(pairs, axis=0).tolist()
+            rows.append(
+                {
+                    "set": name,
+                    "face": float(np.median(sides)),
+                    "format": form,
+                    "quality": quality,
+                    "pairs": len(pairs),
+                    "s": s,
+                    "size": grown,
+                }
+            )
+            print(
+                f"{name:5} {form:4} {quality!s:4}  s {s:.3f}  {grown:5.2f} times the size  "
+                f"({len(pairs)} edits, faces of {rows[-1]['face']:.0f} pixels)"
+            )
+    if options.out:
+        record: dict[str, Any] = {"original": f"jpeg {ORIGINAL}", "rows": rows}
+        options.out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def saved(photo: Photo) -> Iterator[tuple[tuple[str, int | None], bytes]]:
+    """Yield the photo's bytes in each way."""
+    for form, quality in WAYS:
+        yield (form, quality), encode(photo, form, quality=quality)
+
+
+if __name__ == "__main__":
+    main()
