@@ -1,6 +1,6 @@
 """Measure what each file format keeps of the protection, and how large its files are.
 
-Usage: python scripts/measure_formats.py --lfw LFW --ffhq FFHQ [--limit 40] [-o RECORD]
+Usage: python scripts/measure_formats.py --lfw LFW --ffhq FFHQ [--limit 10] [-o RECORD]
 
 Photos are protected by the shipped defense, saved and read again; the shipped deepfake's edits of
 the largest face then say what is left of the protection, as `unmorph check` does. FFHQ's are
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lfw", type=Path, required=True)
     parser.add_argument("--ffhq", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=40, help="photos of each set")
+    parser.add_argument("--limit", type=int, default=10, help="photos of each set")
     parser.add_argument("-o", "--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     checker, protector = Checker.load(), Protector.load()
