@@ -37,6 +37,9 @@ MARGIN = 16
 #: is that the network protected.
 CAUTION, OVERSHOOT = 0.5, 2
 
+#: Half the length of that filter, in pixels of a face.
+REACH = 4
+
 #: Levels of a photo's byte for one unit of a face batch, which runs from -1 to 1.
 _LEVELS = 127.5
 
@@ -178,7 +181,7 @@ def paste_perturbations(
         # One channel at a time: a square of a large photo is millions of pixels.
         for channel, plane in enumerate(perturbation):
             size = (right - left, bottom - top)
-            detail = emphasised @ _faded(plane) @ emphasised.T
+            detail = _filtered(_faded(plane), emphasised)
             change = np.rint(_resized(detail * _LEVELS, size, box)).astype(np.int16)
             before = photo[region][..., channel].astype(np.int16)
             change += protected[region][..., channel] - before
@@ -188,21 +191,22 @@ def paste_perturbations(
 
 
 def emphasis(size: int) -> Floats:
-    """Return what prepares a perturbation for being cut out again, as a matrix E.
+    """Return the filter that prepares a perturbation for being cut out again.
 
     Whoever cuts a face out of a photo shrinks it without aliasing, which takes a good part of the
     finest detail. With R what becomes of one row of a perturbation that is resized to the photo
-    and cut out again, E = (R'R + c)^-1 (R' + c) is least squares (Tikhonov) for what arrives as it
-    was meant, drawn by c = `CAUTION` towards no emphasis. A plane P becomes E P E'.
+    and cut out again, (R'R + c)^-1 (R' + c) is least squares (Tikhonov) for what arrives as it was
+    meant, drawn by c = `CAUTION` towards no emphasis. It is the same for all pixels but those at
+    the ends, where nothing is left to emphasise.
 
     Args:
         size: the square's side in the photo, in pixels.
 
     Returns:
-        (160, 160): a face's side with its margins, twice.
+        (2 * `REACH` + 1,), for rows as for columns; its sum is 1.
     """
     # Beyond eight times a face's size, what is cut out no longer depends on it; and sizes are
-    # rounded to a few percent, so that an album's faces share some matrices.
+    # rounded to a few percent, so that an album's faces share some filters.
     steps = round(16 * np.log2(min(size, 8 * SIZE)))
     return _emphasis(max(1, round(2 ** (steps / 16))))
 
@@ -216,8 +220,21 @@ def _emphasis(size: int) -> Floats:
     arrived = np.asarray(sent.resize((length, length), Image.Resampling.BILINEAR), np.float64).T
     caution = CAUTION * np.eye(length)
     solved = np.linalg.solve(arrived.T @ arrived + caution, arrived.T + caution)
-    found: Floats = solved.astype(np.float32)
+    taps = np.array(
+        [np.diagonal(solved, place)[REACH:-REACH].mean() for place in range(-REACH, REACH + 1)]
+    )
+    found: Floats = (taps / taps.sum()).astype(np.float32)
     return found
+
+
+def _filtered(plane: Floats, taps: Floats) -> Floats:
+    """Return a plane whose rows and columns were filtered."""
+    for axis in (0, 1):
+        ahead = np.pad(plane, [(REACH, REACH) if axis == along else (0, 0) for along in (0, 1)])
+        windows = np.lib.stride_tricks.sliding_window_view(ahead, len(taps), axis)
+        # Not a product of matrices: its threads would be in the way of other photos'.
+        plane = sum(tap * windows[..., place] for place, tap in enumerate(taps))  # type: ignore[assignment]
+    return plane
 
 
 def _faded(plane: Floats) -> Floats:

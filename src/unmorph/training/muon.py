@@ -30,7 +30,7 @@ def orthogonalised(matrix: Tensor, precision: str = "fp32") -> Tensor:
     for _ in range(_ROUNDS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    made = x.to(matrix.dtype)
+    made: Tensor = x.to(matrix.dtype)
     return made if wide is matrix else made.T
 
 
