@@ -233,7 +233,7 @@ def _filtered(plane: Floats, taps: Floats) -> Floats:
         ahead = np.pad(plane, [(REACH, REACH) if axis == along else (0, 0) for along in (0, 1)])
         windows = np.lib.stride_tricks.sliding_window_view(ahead, len(taps), axis)
         # Not a product of matrices: its threads would be in the way of other photos'.
-        plane = sum(tap * windows[..., place] for place, tap in enumerate(taps))  # type: ignore[assignment]
+        plane = sum(tap * windows[..., place] for place, tap in enumerate(taps))
     return plane
 
 
