@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from unmorph.checking import Checker
 from unmorph.datasets.named import load_named
@@ -53,19 +53,24 @@ def main() -> None:
         sides = []
         for member in dataset.names[: options.limit]:
             picture = dataset.source.read(member)
-            picture = picture.resize((picture.width * scale, picture.height * scale), 3)
+            picture = picture.resize(
+                (picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC
+            )
             photo = Photo(np.asarray(picture))
             result = protector.protect_photo(photo.pixels, largest=1)
             if not result.faces:
                 continue
             sides.append(result.squares[0].size)
             before = len(encode(photo, "jpeg", quality=ORIGINAL))
-            for way, data in saved(Photo(result.pixels)):
+            for form, quality in WAYS:
+                data = encode(Photo(result.pixels), form, quality=quality)
                 there = decode(data, member).pixels
                 face = checker.check(photo.pixels, there, {"none": lambda pixels: pixels})[0]
                 kept = [e.suppression for e in face.channels["none"] if e.counted]
                 grown = len(data) / before
-                tally.setdefault(way, []).extend((s, grown) for s in kept if s is not None)
+                tally.setdefault((form, quality), []).extend(
+                    (s, grown) for s in kept if s is not None
+                )
         for (form, quality), pairs in tally.items():
             s, grown = np.mean(pairs, axis=0).tolist()
             rows.append(
@@ -86,12 +91,6 @@ def main() -> None:
     if options.out:
         record: dict[str, Any] = {"original": f"jpeg {ORIGINAL}", "rows": rows}
         options.out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-
-
-def saved(photo: Photo) -> Iterator[tuple[tuple[str, int | None], bytes]]:
-    """Yield the photo's bytes in each way."""
-    for form, quality in WAYS:
-        yield (form, quality), encode(photo, form, quality=quality)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from PIL import Image
 
 from unmorph.channels import codecs
 from unmorph.registry import Registry
+from unmorph.resampling import resampling
 
 Floats = NDArray[np.float32]
 Step = Callable[[Floats, float, np.random.Generator], Floats]
@@ -112,20 +113,15 @@ def _adjoint(gradient: Floats, rows: Callable[[int], Floats]) -> Floats:
 def _resized(side: int, small: int) -> Floats:
     """Return the map (side, side) of resizing to ``small`` and back."""
     how = Image.Resampling.BICUBIC
-    return _scaled(small, side, how) @ _scaled(side, small, how)
+    return resampling(small, side, how) @ resampling(side, small, how)
 
 
 @cache
 def _halved(side: int) -> Floats:
     """Return the map (side, side) of what JPEG keeps of colour: every second pixel's worth."""
     small = side // 2
-    down = _scaled(side, small, Image.Resampling.BOX)
-    return _scaled(small, side, Image.Resampling.BILINEAR) @ down
-
-
-def _scaled(side: int, other: int, how: Image.Resampling) -> Floats:
-    one = Image.fromarray(np.eye(side, dtype=np.float32))
-    return np.asarray(one.resize((side, other), how))
+    down = resampling(side, small, Image.Resampling.BOX)
+    return resampling(small, side, Image.Resampling.BILINEAR) @ down
 
 
 @cache

@@ -15,6 +15,7 @@ from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
+from unmorph.layout import autocast
 from unmorph.objectives import LEAST_MOVEMENT, pixel_loss
 
 #: Step size over the run, by name: the share of it at ``step`` of ``steps``.
@@ -158,9 +159,7 @@ class IterativeDefense(Defense):
         total = torch.zeros_like(protected)
         for place, goal in enumerate(goals):
             arrived = self._sent(protected, step + place)
-            with torch.autocast(
-                arrived.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"
-            ):
+            with autocast(self.options.precision, arrived.device.type):
                 edited = goal.edit(arrived)
             loss = self.mode.loss(goal.target, arrived, edited.float()) * goal.weights
             total += torch.autograd.grad(loss.sum(), protected)[0]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unmorph.resampling import resampling
 from unmorph.runtime import SIZE, Floats
 
 # Medians over 250 validation photos of CelebA, in sides of the paper's square, as the shipped
@@ -208,16 +209,15 @@ def emphasis(size: int) -> Floats:
     # Beyond eight times a face's size, what is cut out no longer depends on it; and sizes are
     # rounded to a few percent, so that an album's faces share some filters.
     steps = round(16 * np.log2(min(size, 8 * SIZE)))
-    return _emphasis(max(1, round(2 ** (steps / 16))))
+    return _emphasis(round(2 ** (steps / 16)))
 
 
 @lru_cache(maxsize=256)
 def _emphasis(size: int) -> Floats:
     length = SIZE + 2 * MARGIN
-    there = max(1, round(length * size / SIZE))
-    rows = Image.fromarray(np.eye(length, dtype=np.float32))
-    sent = rows.resize((there, length), Image.Resampling.LANCZOS)
-    arrived = np.asarray(sent.resize((length, length), Image.Resampling.BILINEAR), np.float64).T
+    there = round(length * size / SIZE)
+    sent = resampling(length, there, Image.Resampling.LANCZOS).astype(np.float64)
+    arrived = resampling(there, length, Image.Resampling.BILINEAR) @ sent
     caution = CAUTION * np.eye(length)
     solved = np.linalg.solve(arrived.T @ arrived + caution, arrived.T + caution)
     taps = np.array(

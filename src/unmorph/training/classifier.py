@@ -16,10 +16,10 @@ from unmorph.attributes import ATTRIBUTES
 from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.errors import ConfigError, WeightsError
+from unmorph.layout import autocast, channels_last
 from unmorph.training.batches import Batches, recolour
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
-from unmorph.training.layout import autocast, channels_last
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog
 from unmorph.weights.tensors import read_tensors

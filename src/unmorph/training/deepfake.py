@@ -18,11 +18,11 @@ from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
+from unmorph.layout import autocast, channels_last
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.classifier import add_noise, jitter, load_classifier
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
-from unmorph.training.layout import autocast, channels_last
 from unmorph.training.lessons import SIZE, Lessons, own_labels
 from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet

@@ -18,6 +18,7 @@ from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import ConfigError, WeightsError
+from unmorph.layout import autocast, channels_last
 from unmorph.objectives import (
     LEAST_MOVEMENT,
     adversarial_loss,
@@ -30,7 +31,6 @@ from unmorph.perceptual import VGGFeatures
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import DefenseConfig
-from unmorph.training.layout import autocast, channels_last
 from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
 from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet

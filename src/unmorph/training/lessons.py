@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes.stargan import load_generator
-from unmorph.training.layout import channels_last
+from unmorph.layout import channels_last
 from unmorph.weights.store import sha256
 
 #: The side at which a teacher edits, and how many faces at once.

@@ -16,6 +16,6 @@ def channels_last(network: Network) -> Network:
     return network.to(**layout)
 
 
-def autocast(precision: str) -> torch.autocast:
-    """Return the context that a configuration's ``precision`` (``fp32`` or ``bf16``) asks for."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+def autocast(precision: str, device: str = "cpu") -> torch.autocast:
+    """Return the context that a ``precision`` (``fp32`` or ``bf16``) asks for."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
