@@ -49,7 +49,8 @@ def main() -> None:
     rows = []
     for name, scale in SCALES.items():
         dataset = load_named(name, getattr(options, name))
-        tally: dict[tuple[str, int | None], list[tuple[float, float]]] = {}
+        suppressions: dict[tuple[str, int | None], list[float]] = {way: [] for way in WAYS}
+        sizes: dict[tuple[str, int | None], list[float]] = {way: [] for way in WAYS}
         sides = []
         for member in dataset.names[: options.limit]:
             picture = dataset.source.read(member)
@@ -62,31 +63,32 @@ def main() -> None:
                 continue
             sides.append(result.squares[0].size)
             before = len(encode(photo, "jpeg", quality=ORIGINAL))
-            for form, quality in WAYS:
+            for way in WAYS:
+                form, quality = way
                 data = encode(Photo(result.pixels), form, quality=quality)
                 there = decode(data, member).pixels
                 face = checker.check(photo.pixels, there, {"none": lambda pixels: pixels})[0]
-                kept = [e.suppression for e in face.channels["none"] if e.counted]
-                grown = len(data) / before
-                tally.setdefault((form, quality), []).extend(
-                    (s, grown) for s in kept if s is not None
-                )
-        for (form, quality), pairs in tally.items():
-            s, grown = np.mean(pairs, axis=0).tolist()
+                counted = [e.suppression for e in face.channels["none"] if e.counted]
+                suppressions[way] += [s for s in counted if s is not None]
+                sizes[way].append(len(data) / before)
+        for way in WAYS:
+            form, quality = way
+            s, grown = float(np.mean(suppressions[way])), float(np.mean(sizes[way]))
             rows.append(
                 {
                     "set": name,
                     "face": float(np.median(sides)),
                     "format": form,
                     "quality": quality,
-                    "pairs": len(pairs),
+                    "photos": len(sizes[way]),
+                    "pairs": len(suppressions[way]),
                     "s": s,
                     "size": grown,
                 }
             )
             print(
                 f"{name:5} {form:4} {quality!s:4}  s {s:.3f}  {grown:5.2f} times the size  "
-                f"({len(pairs)} edits, faces of {rows[-1]['face']:.0f} pixels)"
+                f"({len(suppressions[way])} edits, faces of {rows[-1]['face']:.0f} pixels)"
             )
     if options.out:
         record: dict[str, Any] = {"original": f"jpeg {ORIGINAL}", "rows": rows}

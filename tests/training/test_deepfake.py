@@ -234,8 +234,21 @@ def test_lessons_are_learnt(make: Make) -> None:
     assert course[-5:].mean() < 0.5 * course[0]
 
 
-def test_edits_come_to_convince_the_guide(make: Make) -> None:
-    stage = dataclasses.replace(GUIDED, guidance=10.0, generator_lr=5e-3)
+def test_lessons_are_undone_under_own_labels(make: Make) -> None:
+    stage = dataclasses.replace(LESSONS, generator_lr=5e-3)
+    with_cycle = updates(make(tiny(dataclasses.replace(stage, cycle=20.0), conv_dim=8)), 60)
+    assert with_cycle["cycle"][-5:].mean() < 0.5 * with_cycle["cycle"][0]
+    assert "cycle" not in updates(make(tiny(dataclasses.replace(stage, cycle=0.0))), 1)
+
+
+@pytest.mark.parametrize("beside", ["lessons", "discriminator"])
+def test_edits_come_to_convince_the_guide(make: Make, beside: str) -> None:
+    stage = GUIDED
+    if beside == "discriminator":
+        stage = dataclasses.replace(
+            HINGE, image_size=128, identity=0.0, cycle=0.0, classification=0.0, decay="constant"
+        )
+    stage = dataclasses.replace(stage, guidance=10.0, generator_lr=5e-3)
     run = make(tiny(stage, conv_dim=8))
     run.guide = SeesAllInBrightFaces()  # type: ignore[assignment]
     course = updates(run, 40)["guidance"]
@@ -251,7 +264,7 @@ def test_guidance_needs_a_guide(
         DeepfakeTrainer(config, train, train, tmp_path, cache, teacher)
     with pytest.raises(WeightsError, match=r"teacher\.pt: not an exported attribute classifier"):
         DeepfakeTrainer(config, train, train, tmp_path, cache, teacher, teacher)
-    with pytest.raises(ConfigError, match="guidance: needs lessons and faces of 128"):
+    with pytest.raises(ConfigError, match="guidance: needs edits, taught or adversarial"):
         dataclasses.replace(GUIDED, image_size=64)
 
 

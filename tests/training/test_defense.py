@@ -145,8 +145,22 @@ def test_figures_are_the_terms_of_the_objective(make: Make) -> None:
     assert float(figures["adv"]) == pytest.approx(0.09)
     assert 0 < float(figures["pix"]) < 0.05**2
     assert float(figures["feat"]) == 0
-    relative = make(dataclasses.replace(TINY, relative=True)).update()
-    assert float(relative["adv"]) == pytest.approx(0.09 / (0.09 + 0.01))
+
+
+class Contrast(Shift):
+    """Moves each face by as far as it is from grey."""
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        return 1.5 * faces
+
+
+def test_adversarial_loss_is_relative_to_each_face(make: Make) -> None:
+    config = dataclasses.replace(TINY, relative=True, epsilon=1e-6)
+    faces, _ = make(config, Contrast()).batches.next()
+    moved = (0.5 * faces).square().mean((1, 2, 3))
+    assert moved.max() > 1.05 * moved.min()
+    figures = make(config, Contrast()).update()
+    assert float(figures["adv"]) == pytest.approx((moved / (moved + 0.01)).mean().item(), rel=1e-4)
 
 
 def test_feature_loss_counts_where_it_has_a_weight(make: Make) -> None:

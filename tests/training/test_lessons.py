@@ -53,21 +53,21 @@ def test_a_lesson_is_what_an_edit_changes() -> None:
 
 def test_lessons_are_made_once(teacher: Path, photos: np.ndarray, tmp_path: Path) -> None:
     done: list[int] = []
-    first = taught(teacher, photos, LABELS, AMPLIFY, tmp_path / "cache", done.append)
+    first = taught(teacher, photos, LABELS, AMPLIFY, "fp32", tmp_path / "cache", done.append)
     assert sum(done) == len(photos)
-    again = taught(teacher, photos, LABELS, AMPLIFY, tmp_path / "cache", done.append)
+    again = taught(teacher, photos, LABELS, AMPLIFY, "fp32", tmp_path / "cache", done.append)
     assert sum(done) == len(photos)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
     assert first[1].shape == (6, EDITS, 128, 128, 3)
-    louder = taught(teacher, photos, LABELS, (3.0,) * 5, tmp_path / "cache", done.append)
+    louder = taught(teacher, photos, LABELS, (3.0,) * 5, "fp32", tmp_path / "cache", done.append)
     assert sum(done) == 2 * len(photos)
     assert (louder[1] != first[1]).any()
 
 
 def test_batches_of_lessons(teacher: Path, photos: np.ndarray, tmp_path: Path) -> None:
-    given = Lessons(teacher, photos, LABELS, AMPLIFY, tmp_path / "cache")
-    faces, targets, wanted = given.next(16, 64, torch.Generator().manual_seed(0))
+    given = Lessons(teacher, photos, LABELS, AMPLIFY, "fp32", tmp_path / "cache")
+    faces, own_labels, targets, wanted = given.next(16, 64, torch.Generator().manual_seed(0))
     assert faces.shape == wanted.shape == (16, 3, 64, 64)
     assert torch.equal(wanted[:4], faces[:4])  # a quarter is to stay as it is
     labels = {tuple(row) for row in LABELS.tolist()}
@@ -76,7 +76,9 @@ def test_batches_of_lessons(teacher: Path, photos: np.ndarray, tmp_path: Path) -
     assert not own.all()
     # Brown hair asked of brown hair changes nothing either.
     assert torch.equal((wanted != faces).flatten(1).any(1), ~own)
+    assert torch.equal(targets[:4], own_labels[:4])
+    assert {tuple(row) for row in own_labels.tolist()} <= labels
     same = given.next(16, 64, torch.Generator().manual_seed(0))
-    for one, other in zip(same, (faces, targets, wanted), strict=True):
+    for one, other in zip(same, (faces, own_labels, targets, wanted), strict=True):
         assert torch.equal(one, other)
     assert lessons.SIZE == 128

@@ -55,19 +55,16 @@ class Batches:
         return faces.contiguous(memory_format=torch.channels_last), self.labels[indices]
 
 
-def random_edits(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw one edit a face, uniformly.
+def random_edits(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one edit a face, uniformly, and return its targets (N, 5).
 
     Args:
         labels: the present ones, (N, 5) of 0 and 1.
         generator: the source of randomness.
-
-    Returns:
-        Targets (N, 5), and the edits' positions in `unmorph.attributes.ATTRIBUTES`, (N,).
     """
     drawn = torch.randint(len(ATTRIBUTES), (len(labels),), generator=generator)
     choices = torch.stack([edit_targets(labels, edit) for edit in ATTRIBUTES], dim=1)
-    return choices[torch.arange(len(labels)), drawn], drawn
+    return choices[torch.arange(len(labels)), drawn]
 
 
 def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:

@@ -40,7 +40,8 @@ class DeepfakeStage:
         classification, real_classification: weights of the domain classification loss (summed
             over the domains) of the generator's edits, and of real faces in the discriminator.
         cycle, identity: weights of the L1 cycle reconstruction and of the L1 reconstruction under
-            own labels; with lessons, ``identity`` is that of those under own labels once more.
+            own labels; with lessons, both are measured as those are, and ``identity`` counts
+            those under own labels once more.
         copied: share of the batch's faces that both reconstructions take.
         coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
             instance normalisation forgets brightness, contrast and tint first.
@@ -54,8 +55,8 @@ class DeepfakeStage:
         lessons: on how many faces another StarGAN, the teacher, shows its edits
             (`unmorph.training.lessons`); a quarter of each batch asks for the own labels.
         amplify: how much stronger the lessons are than its edits, a factor for each domain.
-        guidance: weight, beside the lessons, of the domain classification loss of a classifier
-            that reads the edits through jitter and noise.
+        guidance: weight, beside the lessons or the discriminator, of the domain classification
+            loss of a classifier that reads the edits through jitter and noise.
     """
 
     image_size: int
@@ -93,8 +94,9 @@ class DeepfakeStage:
             raise ConfigError(f"copied = {self.copied}: must be above 0 and at most 1")
         if self.lessons and (self.adversarial != "none" or self.image_size not in (32, 64, 128)):
             raise ConfigError('lessons: need adversarial = "none" and faces of 32, 64 or 128')
-        if self.guidance and not (self.lessons and self.image_size == 128):
-            raise ConfigError("guidance: needs lessons and faces of 128")
+        edits = self.lessons or self.adversarial != "none"
+        if self.guidance and not (edits and self.image_size == 128):
+            raise ConfigError("guidance: needs edits, taught or adversarial, and faces of 128")
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,8 @@ class DefenseConfig:
             estimate, but VGG16 costs more than the deepfake.
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
-        relative: whether L_adv is divided by how far the edit moves unprotected faces on average,
-            plus 0.01: subtle edits then weigh as much as strong ones, as they do in edit
+        relative: whether L_adv is divided by how far the edit moves the unprotected face, plus
+            0.01: subtle edits then weigh as much as strong ones, as they do in edit
             suppression.
         channels: where given, what befalls the protected faces before the deepfake gets them: names
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to

@@ -172,7 +172,12 @@ class DeepfakeTrainer:
         if stage.lessons and self.teacher is not None:
             shown = decoded(self.train, SIZE, self.cache)[: stage.lessons]
             self.lessons = Lessons(
-                self.teacher, shown, labels[: stage.lessons], stage.amplify, self.cache
+                self.teacher,
+                shown,
+                labels[: stage.lessons],
+                stage.amplify,
+                self.config.precision,
+                self.cache,
             )
 
     @property
@@ -291,7 +296,7 @@ class DeepfakeTrainer:
     def _targets(self, labels: Tensor) -> Tensor:
         permuted = labels[torch.randperm(len(labels), generator=self.random)]
         single = torch.rand(len(labels), 1, generator=self.random) < self.current.single_edits
-        return torch.where(single, random_edits(labels, self.random)[0], permuted)
+        return torch.where(single, random_edits(labels, self.random), permuted)
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()
@@ -307,7 +312,9 @@ class DeepfakeTrainer:
 
     def _study(self) -> dict[str, Tensor]:
         stage = self.current
-        faces, targets, wanted = self.lessons.next(stage.batch_size, stage.image_size, self.random)
+        faces, labels, targets, wanted = self.lessons.next(
+            stage.batch_size, stage.image_size, self.random
+        )
         with autocast(self.config.precision):
             edited = self._edit(faces, targets).float()
         own = own_labels(len(faces))
@@ -316,15 +323,26 @@ class DeepfakeTrainer:
         if stage.identity and own:
             losses["identity"] = lesson_loss(edited[:own], wanted[:own])
             loss = loss + stage.identity * losses["identity"]
-        if stage.guidance and self.guide is not None:
+        if stage.cycle:
+            with autocast(self.config.precision):
+                rebuilt = self._edit(edited, labels).float()
+            losses["cycle"] = lesson_loss(rebuilt, faces)
+            loss = loss + stage.cycle * losses["cycle"]
+        if stage.guidance:
             # Not those that are to stay as they are: whatever a face shows already is enough.
-            shown = jitter(edited[own:], _GUIDE_JITTER, self.random)
-            logits = self.guide(add_noise(shown, _GUIDE_NOISE, self.random))
-            losses["guidance"] = classification_loss(logits, targets[own:])
+            losses["guidance"] = self._guidance(edited[own:], targets[own:])
             loss = loss + stage.guidance * losses["guidance"]
         self._apply(self.generator_adam, loss)
         self._average()
         return {name: value.detach() for name, value in losses.items()}
+
+    def _guidance(self, edited: Tensor, targets: Tensor) -> Tensor:
+        assert self.guide is not None  # refused at the start
+        shown = jitter(edited, _GUIDE_JITTER, self.random)
+        shown = add_noise(shown, _GUIDE_NOISE, self.random)
+        with autocast(self.config.precision):
+            logits = self.guide(shown.contiguous(memory_format=torch.channels_last))
+        return classification_loss(logits, targets)
 
     def _update_discriminator(
         self, faces: Tensor, labels: Tensor, fakes: Tensor
@@ -363,6 +381,8 @@ class DeepfakeTrainer:
         classification = classification_loss(logits, targets)
         losses = {"adversarial": -realness.float().mean(), "fake classification": classification}
         weights = {"adversarial": 1.0, "fake classification": stage.classification}
+        if stage.guidance:
+            losses["guidance"], weights["guidance"] = self._guidance(fakes, targets), stage.guidance
         # What the generator is to make the faces from: one pass over all of it.
         count = math.ceil(stage.copied * len(faces))
         originals = faces[:count]

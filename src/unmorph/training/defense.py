@@ -36,7 +36,7 @@ from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet
 from unmorph.weights.tensors import read_tensors
 
-#: Faces that a report on val, and the deepfake's movements on train, are measured on.
+#: Faces that a report on val is measured on.
 SOME_FACES = 64
 
 #: How fast lambda_mag follows a PSNR that is off its mark, a step.
@@ -93,8 +93,6 @@ class DefenseTrainer:
         self.seconds = 0.0
         photos = decoded(train, deepfake.size, cache)
         self.batches = Batches(photos, train.labels, config.batch_size, self.random)
-        if config.relative:
-            self.movements = self._movements(photos[:SOME_FACES], train.labels[:SOME_FACES])
         faces = to_faces(decoded(val, deepfake.size, cache)[:SOME_FACES])
         self.val_faces = torch.from_numpy(faces).contiguous(memory_format=torch.channels_last)
         self.val_labels = torch.from_numpy(np.asarray(val.labels)[:SOME_FACES])
@@ -104,17 +102,6 @@ class DefenseTrainer:
             self._perturb, self._edit = torch.compile(self.defense), torch.compile(self.deepfake)
             if self.features is not None:
                 self.features.compile()
-
-    @torch.no_grad()
-    def _movements(self, photos: np.ndarray, labels: np.ndarray) -> Tensor:
-        """Return how far the deepfake moves unprotected faces, a figure an edit."""
-        faces, own = torch.from_numpy(to_faces(photos)), torch.from_numpy(np.asarray(labels))
-        movements = []
-        for edit in self.deepfake.edits:
-            with autocast(self.config.precision):
-                edited = self.deepfake(faces, self.deepfake.targets(edit, own)).float()
-            movements.append(pixel_loss(faces, edited).mean())
-        return torch.stack(movements)
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint must hold to continue as if never stopped."""
@@ -184,7 +171,7 @@ class DefenseTrainer:
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor
         faces, labels = self.batches.next()
-        targets, edits = random_edits(labels, self.random)
+        targets = random_edits(labels, self.random)
         with autocast(self.config.precision):
             perturbation = self._perturb(faces).float()
         protected = self.defense.bounded(faces, faces + perturbation)
@@ -199,7 +186,9 @@ class DefenseTrainer:
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         adversarial = adversarial_loss(posted, edited)
         if config.relative:
-            adversarial = adversarial / (self.movements[edits] + LEAST_MOVEMENT)
+            with torch.no_grad(), autocast(self.config.precision):
+                unprotected = self._edit(faces, targets).float()
+            adversarial = adversarial / (pixel_loss(faces, unprotected) + LEAST_MOVEMENT)
         adversarial = adversarial.mean()
         magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
         loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes.stargan import load_generator
-from unmorph.layout import channels_last
+from unmorph.layout import autocast, channels_last
 from unmorph.weights.store import sha256
 
 #: The side at which a teacher edits, and how many faces at once.
@@ -61,6 +61,7 @@ def taught(
     photos: np.ndarray,
     labels: np.ndarray,
     amplify: tuple[float, ...],
+    precision: str,
     cache: Path,
     advance: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +72,11 @@ def taught(
         photos: (N, 128, 128, 3) uint8.
         labels: what they show, (N, 5) of 0 and 1.
         amplify: a factor for each domain.
+        precision: ``fp32`` or ``bf16``, in which the teacher runs.
         cache: folder for what was made before.
         advance: called with the number of faces done since the last call.
     """
-    key = f"{sha256(teacher)} {amplify} {hashlib.sha256(photos.tobytes()).hexdigest()}"
+    key = f"{sha256(teacher)} {amplify} {precision} {hashlib.sha256(photos.tobytes()).hexdigest()}"
     path = cache / f"lessons-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not path.exists():
         network = channels_last(load_generator(teacher))
@@ -88,9 +90,10 @@ def taught(
             some = slice(start, start + _BATCH)
             faces = torch.from_numpy(photos[some]).permute(0, 3, 1, 2).float() / 127.5 - 1
             shown = torch.from_numpy(np.asarray(labels[some], np.float32))
-            targets[some], wanted = lesson(
-                network, faces, shown, edits[some], torch.tensor(amplify)
-            )
+            with autocast(precision):
+                targets[some], wanted = lesson(
+                    network, faces, shown, edits[some], torch.tensor(amplify)
+                )
             levels = ((wanted + 1) * 127.5).round().byte()
             edited[some] = levels.permute(0, 1, 3, 4, 2).numpy()
             advance(len(faces))
@@ -116,6 +119,7 @@ class Lessons:
         photos: np.ndarray,
         labels: np.ndarray,
         amplify: tuple[float, ...],
+        precision: str,
         cache: Path,
     ) -> None:
         self.photos = photos
@@ -123,14 +127,20 @@ class Lessons:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("lessons", total=len(photos))
             targets, self.edited = taught(
-                teacher, photos, labels, amplify, cache, lambda done: bar.advance(task, done)
+                teacher,
+                photos,
+                labels,
+                amplify,
+                precision,
+                cache,
+                lambda done: bar.advance(task, done),
             )
         self.targets = torch.from_numpy(targets)
 
     def next(
         self, count: int, size: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return faces (N, 3, size, size), targets (N, 5) and the faces edited so.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return faces (N, 3, size, size), their labels, targets (N, 5) and the faces edited so.
 
         The first (`own_labels`) ask for the labels that the faces have, and are to be left as they
         are; half are mirrored.
@@ -143,7 +153,7 @@ class Lessons:
         both = torch.where(mirrored.repeat(2)[:, None, None, None], both.flip(3), both)
         both = F.avg_pool2d(both, SIZE // size).contiguous(memory_format=torch.channels_last)
         faces, wanted = both.chunk(2)
-        targets = self.targets[which, edit]
+        labels, targets = self.labels[which], self.targets[which, edit]
         own = slice(own_labels(count))
-        targets[own], wanted[own] = self.labels[which][own], faces[own]
-        return faces, targets, wanted
+        targets[own], wanted[own] = labels[own], faces[own]
+        return faces, labels, targets, wanted
