@@ -63,32 +63,31 @@ def main() -> None:
                 continue
             sides.append(result.squares[0].size)
             before = len(encode(photo, "jpeg", quality=ORIGINAL))
-            for way in WAYS:
-                form, quality = way
+            for form, quality in WAYS:
                 data = encode(Photo(result.pixels), form, quality=quality)
                 there = decode(data, member).pixels
                 face = checker.check(photo.pixels, there, {"none": lambda pixels: pixels})[0]
                 counted = [e.suppression for e in face.channels["none"] if e.counted]
-                suppressions[way] += [s for s in counted if s is not None]
-                sizes[way].append(len(data) / before)
-        for way in WAYS:
-            form, quality = way
-            s, grown = float(np.mean(suppressions[way])), float(np.mean(sizes[way]))
+                suppressions[form, quality] += [s for s in counted if s is not None]
+                sizes[form, quality].append(len(data) / before)
+        for form, quality in WAYS:
+            pairs, photos = suppressions[form, quality], sizes[form, quality]
+            s, grown = float(np.mean(pairs)), float(np.mean(photos))
             rows.append(
                 {
                     "set": name,
                     "face": float(np.median(sides)),
                     "format": form,
                     "quality": quality,
-                    "photos": len(sizes[way]),
-                    "pairs": len(suppressions[way]),
+                    "photos": len(photos),
+                    "pairs": len(pairs),
                     "s": s,
                     "size": grown,
                 }
             )
             print(
                 f"{name:5} {form:4} {quality!s:4}  s {s:.3f}  {grown:5.2f} times the size  "
-                f"({len(suppressions[way])} edits, faces of {rows[-1]['face']:.0f} pixels)"
+                f"({len(pairs)} edits, faces of {rows[-1]['face']:.0f} pixels)"
             )
     if options.out:
         record: dict[str, Any] = {"original": f"jpeg {ORIGINAL}", "rows": rows}

@@ -11,6 +11,7 @@ from unmorph.objectives import (
     feature_loss,
     magnitude_loss,
     pixel_loss,
+    relative_weight,
     total_loss,
 )
 from unmorph.perceptual import VGGFeatures
@@ -74,3 +75,9 @@ def test_the_gradient_reaches_the_defense_and_not_the_deepfake(features: VGGFeat
                 assert parameter.grad is not None, name
                 assert parameter.grad.abs().sum() > 0, name
     assert all(p.grad is None for p in [*deepfake.parameters(), *features.parameters()])
+
+
+def test_relative_weight_is_each_faces_own() -> None:
+    faces = torch.zeros(2, 3, 4, 4)
+    edited = faces + torch.tensor([0.3, 0.0])[:, None, None, None]
+    torch.testing.assert_close(relative_weight(faces, edited), torch.tensor([10.0, 100.0]))

@@ -25,6 +25,19 @@ def feature_loss(features: VGGFeatures, faces: Tensor, protected: Tensor) -> Ten
     return features.distance(faces, protected)
 
 
+def relative_weight(faces: Tensor, edited: Tensor) -> Tensor:
+    """What makes the loss of an edit relative to how far it moves the unprotected face.
+
+    Args:
+        faces: x, (N, 3, H, W).
+        edited: G(x), the same shape.
+
+    Returns:
+        A factor for each face, (N,), at most 1 / `LEAST_MOVEMENT`.
+    """
+    return 1 / (pixel_loss(faces, edited) + LEAST_MOVEMENT)
+
+
 def magnitude_loss(pixel: Tensor, feature: Tensor, lambda_feat: float) -> Tensor:
     """L_mag, equation 6: how visible the protection is."""
     return pixel + lambda_feat * feature

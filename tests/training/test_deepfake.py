@@ -264,7 +264,9 @@ def test_guidance_needs_a_guide(
         DeepfakeTrainer(config, train, train, tmp_path, cache, teacher)
     with pytest.raises(WeightsError, match=r"teacher\.pt: not an exported attribute classifier"):
         DeepfakeTrainer(config, train, train, tmp_path, cache, teacher, teacher)
-    with pytest.raises(ConfigError, match="guidance: needs edits, taught or adversarial"):
+    with pytest.raises(
+        ConfigError, match="guidance: needs edits, taught or adversarial, and faces of 128"
+    ):
         dataclasses.replace(GUIDED, image_size=64)
 
 

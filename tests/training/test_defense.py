@@ -145,6 +145,8 @@ def test_figures_are_the_terms_of_the_objective(make: Make) -> None:
     assert float(figures["adv"]) == pytest.approx(0.09)
     assert 0 < float(figures["pix"]) < 0.05**2
     assert float(figures["feat"]) == 0
+    relative = make(dataclasses.replace(TINY, relative=True)).update()
+    assert float(relative["adv"]) == pytest.approx(0.09 / (0.09 + 0.01))
 
 
 class Contrast(Shift):

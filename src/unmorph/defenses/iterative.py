@@ -16,7 +16,7 @@ from unmorph.defenses.base import Defense, Options, uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
 from unmorph.layout import autocast
-from unmorph.objectives import LEAST_MOVEMENT, pixel_loss
+from unmorph.objectives import relative_weight
 
 #: Step size over the run, by name: the share of it at ``step`` of ``steps``.
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
@@ -150,7 +150,7 @@ class IterativeDefense(Defense):
 
     @torch.no_grad()
     def _weights(self, faces: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
-        return 1 / (pixel_loss(faces, edit(faces)) + LEAST_MOVEMENT)
+        return relative_weight(faces, edit(faces))
 
     @torch.enable_grad()
     def _gradient(self, protected: Tensor, goals: Sequence[_Goal], step: int) -> Tensor:

@@ -20,11 +20,11 @@ from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.layout import autocast, channels_last
 from unmorph.objectives import (
-    LEAST_MOVEMENT,
     adversarial_loss,
     feature_loss,
     magnitude_loss,
     pixel_loss,
+    relative_weight,
     total_loss,
 )
 from unmorph.perceptual import VGGFeatures
@@ -188,7 +188,7 @@ class DefenseTrainer:
         if config.relative:
             with torch.no_grad(), autocast(self.config.precision):
                 unprotected = self._edit(faces, targets).float()
-            adversarial = adversarial / (pixel_loss(faces, unprotected) + LEAST_MOVEMENT)
+            adversarial = adversarial * relative_weight(faces, unprotected)
         adversarial = adversarial.mean()
         magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
         loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)
