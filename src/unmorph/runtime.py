@@ -139,7 +139,8 @@ class FaceDefense(Protocol):
 class OnnxDefense(_Network):
     """A perturbation generator: the learned defense.
 
-    The file's metadata says how far a pixel may move (``epsilon``, on the scale [-1, 1]).
+    The file's metadata says how far a pixel may move (``epsilon``, on the scale [-1, 1]) and, of
+    an ablation, ``without`` which term of the loss it was trained.
 
     Raises:
         WeightsError: the file is absent, damaged, or not a defense.
@@ -157,6 +158,7 @@ class OnnxDefense(_Network):
             raise WeightsError(
                 f"{path}: its metadata names no epsilon; export it with `unmorph export`"
             ) from error
+        self.without: str | None = metadata.get("without") or None
 
     def protect(self, faces: Floats) -> Floats:
         """Return the protected faces, within epsilon of ``faces`` and within [-1, 1]."""

@@ -104,20 +104,19 @@ def test_bfloat16_faces_are_computed_in_float32(faces: Tensor) -> None:
     torch.testing.assert_close(arrived, channel(half.float(), [0, 0]).bfloat16())
 
 
-@pytest.mark.parametrize("per_face", [False, True])
-def test_passage_does_the_same_to_every_batch(per_face: bool, faces: Tensor) -> None:
-    drawn = RandomChannels(MIXTURE, torch.Generator().manual_seed(0), per_face=per_face)
+def test_passage_does_the_same_to_every_batch(faces: Tensor) -> None:
+    drawn = RandomChannels(MIXTURE, torch.Generator().manual_seed(0))
     batch = faces[:1].expand(8, -1, -1, -1)
     passage = drawn.draw(8)
     torch.testing.assert_close(passage(batch), passage(batch))
-    again = RandomChannels(MIXTURE, torch.Generator().manual_seed(0), per_face=per_face)
+    again = RandomChannels(MIXTURE, torch.Generator().manual_seed(0))
     torch.testing.assert_close(passage(batch), again(batch))
     assert not torch.equal(passage(batch), drawn(batch))
 
 
 def test_each_face_gets_its_own_channel_in_its_place(faces: Tensor) -> None:
     weights = {"brightness+50": 1.0, "brightness-50": 1.0}
-    drawn = RandomChannels(weights, torch.Generator().manual_seed(1), per_face=True)
+    drawn = RandomChannels(weights, torch.Generator().manual_seed(1))
     batch = faces[:1].expand(32, -1, -1, -1)
     passage = drawn.draw(32)
     brighter = passage(batch).mean((1, 2, 3)) > faces[0].mean()

@@ -89,12 +89,15 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert "a run is here already; add --resume" in again.output
     checkpoint.rename(tmp_path / "deepfake.pt")
-    result = train("defense", "--weights", str(network))
+    wrong = train("defense", "--weights", str(network), "--without", "L_nothing")
+    assert wrong.exit_code == 2
+    assert "L_nothing" in wrong.output
+    result = train("defense", "--weights", str(network), "--without", "L_pix")
     assert result.exit_code == 0, result.output
     result = export("defense", checkpoint, tmp_path / "defense.onnx")
     assert result.exit_code == 0, result.output
     defense = OnnxDefense(tmp_path / "defense.onnx", threads=1)
-    assert defense.epsilon == 0.07
+    assert (defense.epsilon, defense.without) == (0.07, "L_pix")
     faces = example_faces(1).numpy()
     assert 0 < np.abs(defense.protect(faces) - faces).max() <= 0.07 + 1e-6
 

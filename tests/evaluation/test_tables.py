@@ -79,6 +79,23 @@ def test_unprotected_faces_are_shown_once_a_set(record: Record) -> None:
     assert rows(document, "Table 3")[0]["method"] == "defense-subtle"
 
 
+@pytest.mark.parametrize(
+    ("deepfake", "digits"),
+    [
+        ({"provenance": f"trained by unmorph, stargan.onnx, SHA-256 {'a' * 64}"}, "a" * 12),
+        ({"provenance": "random weights"}, "-"),
+        ({"sha256": "b" * 64}, "b" * 12),
+    ],
+)
+def test_runs_say_which_weights_they_are_of(
+    record: Record, deepfake: dict[str, str], digits: str
+) -> None:
+    edits = record.deepfake["edits"]
+    about = {"name": "stargan", "edits": edits, **deepfake}
+    (row,) = rows(build_report([dataclasses.replace(record, deepfake=about)]), "The runs")
+    assert (row["its weights"], row["the deepfake's weights"]) == ("0" * 12, digits)
+
+
 def test_a_changed_paper_setting_is_not_the_papers(record: Record) -> None:
     changed = named(record, name="pgd-paper", changed={"steps": "10"})
     (row,) = rows(build_report([changed]), "Table 1")

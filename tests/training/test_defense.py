@@ -183,6 +183,21 @@ def test_feature_loss_counts_where_it_has_a_weight(make: Make) -> None:
     assert not torch.equal(run.defense.first.weight, plain.defense.first.weight)
 
 
+def test_an_ablation_leaves_one_term_out(make: Make) -> None:
+    def weight(**changes: Any) -> torch.Tensor:
+        # Adam's first step has the gradient's signs, whatever its size.
+        run = make(dataclasses.replace(TINY, **changes), stargan())
+        run.update()
+        return run.defense.first.weight.detach()
+
+    alone = weight(lambda_adv=0.0)
+    torch.testing.assert_close(weight(without="L_adv"), alone, rtol=0, atol=0)
+    torch.testing.assert_close(weight(without="L_pix"), weight(lambda_mag=0.0), rtol=0, atol=0)
+    assert not torch.equal(weight(), alone)
+    with pytest.raises(ConfigError, match="leave psnr out"):
+        weight(without="L_adv", psnr=40.0)
+
+
 @pytest.mark.parametrize(("psnr", "change"), [(60.0, 0.01), (10.0, -0.01)])
 def test_lambda_is_steered_towards_the_psnr(make: Make, psnr: float, change: float) -> None:
     run = make(dataclasses.replace(TINY, psnr=psnr, lambda_mag=3.0))

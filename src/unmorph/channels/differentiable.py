@@ -59,21 +59,20 @@ class DifferentiableChannel:
 
 
 class RandomChannels:
-    """Draws channels from a mixture: expectation over transformations (Athalye et al. 2018).
+    """Draws each face's channel from a mixture: expectation over transformations.
+
+    (Athalye et al. 2018.)
 
     Args:
         weights: channel names and how often each is drawn, relative to one another.
         generator: the only source of randomness, so a checkpoint of its state repeats the draws.
-        per_face: draw for each face of a batch, not one channel for all of them.
 
     Raises:
         ConfigError: a name is unknown.
     """
 
-    def __init__(
-        self, weights: Mapping[str, float], generator: torch.Generator, *, per_face: bool = False
-    ) -> None:
-        self.generator, self.per_face = generator, per_face
+    def __init__(self, weights: Mapping[str, float], generator: torch.Generator) -> None:
+        self.generator = generator
         self._channels = [DifferentiableChannel(name) for name in weights]
         self._weights = torch.tensor(list(weights.values()), dtype=torch.float64)
 
@@ -86,11 +85,9 @@ class RandomChannels:
 
         It does the same to every batch, so that a face and its protected twin share their crop.
         """
-        drawn = torch.multinomial(
-            self._weights, count if self.per_face else 1, True, generator=self.generator
-        )
+        drawn = torch.multinomial(self._weights, count, True, generator=self.generator)
         seeds = torch.randint(2**31, (count,), generator=self.generator).tolist()
-        return partial(self._pass, drawn.expand(count), seeds)
+        return partial(self._pass, drawn, seeds)
 
     def _pass(self, drawn: Tensor, seeds: Sequence[int], faces: Tensor) -> Tensor:
         parts, places = [], []

@@ -26,9 +26,6 @@ def command(
     option: list[str] = typer.Option(
         [], metavar="KEY=VALUE", help="Change an option of the defense, as in steps=10; repeatable."
     ),
-    without: str | None = typer.Option(
-        None, help="For an ablation: the loss term that the defense was trained without."
-    ),
     judge: Path | None = typer.Option(
         None,
         help="ONNX classifier that judges the edits, in place of the shipped one; edits that are "
@@ -114,7 +111,6 @@ def command(
         epsilon=epsilon,
         seed=seed,
         options=parse_pairs(option),
-        without=without,
         device=device,
     )
     if keep_faces is not None:

@@ -58,7 +58,7 @@ def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     network = PerturbationGenerator(config.width, config.epsilon)
     network.load_state_dict(state["average"])
     inputs = {"faces": example_faces()}
-    metadata = {"epsilon": repr(config.epsilon)}
+    metadata = {"epsilon": repr(config.epsilon), "without": config.without}
     difference = export_onnx(
         network, output, inputs=inputs, outputs=["perturbation"], metadata=metadata
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -78,6 +79,9 @@ def defense(
     start_from: Path | None = typer.Option(
         None, help="Begin with the weights of another run's export."
     ),
+    without: str = typer.Option(
+        "", help="For an ablation: leave out L_pix, L_feat or L_adv (the paper's table 4)."
+    ),
     weights_from: Path | None = typer.Option(
         None, help="Mirror folder that holds VGG16's weights (or UNMORPH_WEIGHTS_FROM)."
     ),
@@ -91,6 +95,8 @@ def defense(
     from unmorph.weights.store import load_tensors
 
     settings = load_config(config, DefenseConfig)
+    if without:
+        settings = dataclasses.replace(settings, without=without)
     train, val = _splits(data)
     features = None
     if settings.lambda_feat:

@@ -38,9 +38,9 @@ class LearnedDefense(Defense):
         return torch.from_numpy(protected).to(faces.device)
 
     def about(self) -> dict[str, Any]:
-        """Return what a record says: epsilon, and which file it is."""
-        path = self.network.path
-        return {**super().about(), "file": path.name, "sha256": sha256(path)}
+        """Return what a record says: epsilon, which file it is, what its loss was without."""
+        path, without = self.network.path, self.network.without
+        return {**super().about(), "file": path.name, "sha256": sha256(path), "without": without}
 
 
 @register("shipped", Options())

@@ -24,9 +24,6 @@ SHIPPED_CLASSIFIER = SHIPPED / "attributes.onnx"
 #: The one that judges edits, trained apart from it.
 SHIPPED_JUDGE = SHIPPED / "judge.onnx"
 
-#: The loss terms that an ablation leaves out (the paper's table 4).
-LOSS_TERMS = ("L_pix", "L_feat", "L_adv")
-
 
 def _through_numpy(function: Callable[..., np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
     """Let a numpy function take and return tensors, on the device of the first."""
@@ -144,15 +141,13 @@ def open_subject(
     epsilon: float = 0.05,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
-    without: str | None = None,
     device: str = "cpu",
 ) -> Subject:
     """Open everything that one run puts together.
 
     Args:
         judge: the classifier that judges edits; left out where they are no attributes.
-        without: for an ablation, the loss term that the defense was trained without: one of
-            `LOSS_TERMS`. The other arguments are those of the functions above.
+            The other arguments are those of the functions above.
 
     Raises:
         ConfigError: a name is unknown.
@@ -162,9 +157,6 @@ def open_subject(
     opened_defense, about_defense = open_defense(
         defense, opened_deepfake, epsilon=epsilon, seed=seed, options=options
     )
-    if without is not None and without not in LOSS_TERMS:
-        raise ConfigError(f"unknown loss term {without!r}; choose one of {', '.join(LOSS_TERMS)}")
-    about_defense["without"] = without
     opened_judge, about_judge = None, None
     if judge is not None and set(opened_deepfake.edits) <= set(ATTRIBUTES):
         opened_judge, about_judge = open_judge(judge)

@@ -354,7 +354,9 @@ def _run_table(records: Sequence[Record]) -> Table:
         [
             _set_name(record),
             method_name(record.defense),
+            _weights(record.defense),
             str(record.deepfake["name"]),
+            _weights(record.deepfake),
             str(record.settings["labels"]),
             f"{record.machine['name']}, {record.machine['threads']} threads",
             f"{record.seconds / 60:.1f} min",
@@ -363,5 +365,24 @@ def _run_table(records: Sequence[Record]) -> Table:
         ]
         for record in records
     ]
-    headings = ("set", "method", "deepfake", "labels", "machine", "time", "commit", "date")
+    headings = (
+        "set",
+        "method",
+        "its weights",
+        "deepfake",
+        "the deepfake's weights",
+        "labels",
+        "machine",
+        "time",
+        "commit",
+        "date",
+    )
     return Table(headings, rows)
+
+
+def _weights(participant: Mapping[str, Any]) -> str:
+    """Return the first digits of the SHA-256 of what a record says was run, where it is a file."""
+    # A registered deepfake's provenance ends with it.
+    known = str(participant.get("sha256") or participant.get("provenance", ""))
+    digest = known.rpartition(" ")[2]
+    return digest[:12] if len(digest) == 64 else "-"

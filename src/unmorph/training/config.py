@@ -19,6 +19,9 @@ else:
 
 T = TypeVar("T")
 
+#: The terms of a defense's loss (equations 4, 5 and 7), as the paper's table 4 names them.
+LOSS_TERMS = ("L_pix", "L_feat", "L_adv")
+
 
 @dataclass(frozen=True)
 class DeepfakeStage:
@@ -153,6 +156,7 @@ class DefenseConfig:
         feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
         feature_faces: on how many faces of a batch L_feat is measured: its mean is then an
             estimate, but VGG16 costs more than the deepfake.
+        without: the term of `LOSS_TERMS` that is left out, for an ablation; empty: none is.
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
         relative: whether L_adv is divided by how far the edit moves the unprotected face, plus
@@ -160,7 +164,7 @@ class DefenseConfig:
             suppression.
         channels: where given, what befalls the protected faces before the deepfake gets them: names
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
-            one another; one is drawn a batch.
+            one another; one is drawn for each face.
         ema: decay of the moving average of the weights; the average is what is exported.
         seed, precision, compile, report_every: as in `DeepfakeConfig`.
     """
@@ -179,6 +183,7 @@ class DefenseConfig:
     lambda_feat: float = 1e-5
     feature_layers: tuple[str, ...] = ("relu1_2", "relu2_2")
     feature_faces: int = 16
+    without: str = ""
     psnr: float | None = None
     relative: bool = False
     channels: dict[str, float] = field(default_factory=dict)
@@ -193,6 +198,12 @@ class DefenseConfig:
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "width", "epsilon", "steps", "batch_size", "report_every")
         _positive(self, "feature_faces")
+        if self.without:
+            _one_of("without", self.without, LOSS_TERMS)
+        if self.without and self.psnr is not None:
+            raise ConfigError(
+                f"without {self.without}: a PSNR to keep would make up for it; leave psnr out"
+            )
         if any(weight <= 0 for weight in self.channels.values()):
             raise ConfigError("channels: every weight must be positive")
 

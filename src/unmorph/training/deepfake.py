@@ -283,15 +283,18 @@ class DeepfakeTrainer:
         extra = stage.discriminator_warmup if self.step == 0 else 0
         for _ in range(extra + stage.critic_steps - 1):
             faces, labels = self.batches.next()
-            with torch.no_grad(), autocast(self.config.precision):
-                fakes = self._edit(faces, self._targets(labels)).float()
+            with torch.no_grad():
+                fakes = self._edited(faces, self._targets(labels))
             self._update_discriminator(faces, labels, fakes)
         faces, labels = self.batches.next()
         targets = self._targets(labels)
-        with autocast(self.config.precision):
-            fakes = self._edit(faces, targets).float()
+        fakes = self._edited(faces, targets)
         figures = self._update_discriminator(faces, labels, fakes.detach())
         return {**figures, **self._update_generator(faces, labels, targets, fakes)}
+
+    def _edited(self, faces: Tensor, targets: Tensor) -> Tensor:
+        with autocast(self.config.precision):
+            return self._edit(faces, targets).float()
 
     def _targets(self, labels: Tensor) -> Tensor:
         permuted = labels[torch.randperm(len(labels), generator=self.random)]
@@ -300,8 +303,8 @@ class DeepfakeTrainer:
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()
+        same = self._edited(faces, labels)
         with autocast(self.config.precision):
-            same = self._edit(faces, labels).float()
             _, logits = self.discriminator(faces)
         identity = reconstruction_loss(same, faces, self.current.coarse)
         classification = classification_loss(logits, labels)
@@ -315,8 +318,7 @@ class DeepfakeTrainer:
         faces, labels, targets, wanted = self.lessons.next(
             stage.batch_size, stage.image_size, self.random
         )
-        with autocast(self.config.precision):
-            edited = self._edit(faces, targets).float()
+        edited = self._edited(faces, targets)
         own = own_labels(len(faces))
         losses = {"lessons": lesson_loss(edited, wanted)}
         loss = losses["lessons"]
@@ -324,9 +326,7 @@ class DeepfakeTrainer:
             losses["identity"] = lesson_loss(edited[:own], wanted[:own])
             loss = loss + stage.identity * losses["identity"]
         if stage.cycle:
-            with autocast(self.config.precision):
-                rebuilt = self._edit(edited, labels).float()
-            losses["cycle"] = lesson_loss(rebuilt, faces)
+            losses["cycle"] = lesson_loss(self._edited(edited, labels), faces)
             loss = loss + stage.cycle * losses["cycle"]
         if stage.guidance:
             # Not those that are to stay as they are: whatever a face shows already is enough.
@@ -393,8 +393,7 @@ class DeepfakeTrainer:
             copies["identity"], weights["identity"] = originals, stage.identity
         if copies:
             sources = torch.cat(list(copies.values()))
-            with autocast(self.config.precision):
-                rebuilt = self._edit(sources, labels[:count].repeat(len(copies), 1)).float()
+            rebuilt = self._edited(sources, labels[:count].repeat(len(copies), 1))
             for name, copied in zip(copies, rebuilt.chunk(len(copies)), strict=True):
                 losses[name] = reconstruction_loss(copied, originals, stage.coarse)
         total = sum((weights[name] * value for name, value in losses.items()), torch.zeros(()))

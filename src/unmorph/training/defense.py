@@ -180,7 +180,7 @@ class DefenseTrainer:
             edited = self._edit(posted, targets).float()
         pixel = pixel_loss(faces, protected).mean()
         feature = torch.zeros(())
-        if self.features is not None and config.lambda_feat:
+        if self.features is not None and config.lambda_feat and config.without != "L_feat":
             some = slice(config.feature_faces)
             with autocast(self.config.precision):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
@@ -190,8 +190,9 @@ class DefenseTrainer:
                 unprotected = self._edit(faces, targets).float()
             adversarial = adversarial * relative_weight(faces, unprotected)
         adversarial = adversarial.mean()
-        magnitude = magnitude_loss(pixel, feature, config.lambda_feat)
-        loss = total_loss(magnitude, adversarial, self.lambda_mag, config.lambda_adv)
+        magnitude = magnitude_loss(pixel * (config.without != "L_pix"), feature, config.lambda_feat)
+        lambda_adv = config.lambda_adv * (config.without != "L_adv")
+        loss = total_loss(magnitude, adversarial, self.lambda_mag, lambda_adv)
         self.defense.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
@@ -234,7 +235,7 @@ class DefenseTrainer:
         if self.channels:
             # The same draws at every report, and a passage that a face and its twin share.
             generator = torch.Generator().manual_seed(self.config.seed)
-            mixture = RandomChannels(self.config.channels, generator, per_face=True)
+            mixture = RandomChannels(self.config.channels, generator)
             passage = mixture.draw(len(faces))
             sent, posted = passage(faces), passage(protected)
             found = self._suppressed(
