@@ -39,6 +39,13 @@ def records(dataset: FaceDataset, subject: Callable[..., Subject]) -> list[Recor
     ]
 
 
+def on_photos(record: Record, faces: int) -> Record:
+    """A record as if of so many faces that an attacker found in six whole photos."""
+    settings = {**record.settings, "protocol": "photo", "crop": "box"}
+    dataset = {**record.dataset, "photos": 6, "count": faces}
+    return replace(record, settings=settings, dataset=dataset)
+
+
 def test_panel_orders_channels_and_fills_cells(records: list[Record]) -> None:
     (panel,) = panels(records)
     assert panel.channels == ("none", "blur-2")
@@ -56,14 +63,17 @@ def test_without_channels_there_is_no_panel(records: list[Record]) -> None:
 
 
 def test_protocols_deepfakes_and_answers_stand_apart(records: list[Record]) -> None:
-    photo = replace(
-        records[0], settings={**records[0].settings, "protocol": "photo", "crop": "box"}
-    )
+    photo = on_photos(records[0], faces=8)
     twice = replace(records[0], deepfake={**records[0].deepfake, "applied": 2})
     titles = [panel.title for panel in panels([*records, photo, twice])]
     assert len(titles) == 3
-    assert any("whole photos, crop: box" in title for title in titles)
+    assert "celeba (6 whole photos), crop: box, tint" in titles
     assert any("applied 2 times" in title for title in titles)
+
+
+def test_defenses_share_a_panel_whatever_faces_were_found(records: list[Record]) -> None:
+    (panel,) = panels([on_photos(records[0], faces=8), on_photos(records[2], faces=7)])
+    assert panel.defenses == ("mark", "none")
 
 
 def test_newest_record_counts(records: list[Record]) -> None:
@@ -114,9 +124,7 @@ def test_long_names_fit_the_picture(records: list[Record]) -> None:
 
 
 def test_panels_are_stacked(records: list[Record]) -> None:
-    photo = replace(
-        records[1], settings={**records[1].settings, "protocol": "photo", "crop": "box"}
-    )
+    photo = on_photos(records[1], faces=8)
     found = panels([*records, photo])
     pictures = [draw_panel(panel) for panel in found]
     sheet = draw_panels(found)

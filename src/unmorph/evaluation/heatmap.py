@@ -158,11 +158,15 @@ def _channel(record: Record) -> str:
 
 
 def _title(record: Record) -> str:
-    settings, count = record.settings, record.dataset["count"]
-    parts = [f"{record.dataset['name']} ({count:,} faces)", str(record.deepfake["name"])]
+    settings, dataset = record.settings, record.dataset
     if "protocol" in settings:
+        # Not the faces: how many the attacker finds depends on the defense and the channel.
         kind = "whole" if settings["protocol"] == "photo" else "composed"
-        parts.insert(1, f"{kind} photos, crop: {settings['crop']}")
+        about = f"{dataset['photos']:,} {kind} photos"
+        parts = [f"{dataset['name']} ({about})", f"crop: {settings['crop']}"]
+    else:
+        parts = [f"{dataset['name']} ({dataset['count']:,} faces)"]
+    parts.append(str(record.deepfake["name"]))
     if record.deepfake.get("applied", 1) > 1:
         parts.append(f"applied {record.deepfake['applied']} times")
     return ", ".join(parts)
