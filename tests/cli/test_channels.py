@@ -58,7 +58,7 @@ def test_records_of_channels_become_a_heat_map(
     text = (tmp_path / "report.md").read_text()
     assert "![Strict DSR" in text
     assert "| jpeg-75 |" in text
-    assert "whole photos, crop: jitter" in text
+    assert "whole photos), crop: jitter" in text
 
 
 @pytest.mark.parametrize(
