@@ -176,6 +176,9 @@ def test_feature_loss_counts_where_it_has_a_weight(make: Make) -> None:
     plain = make()
     assert float(run.update()["feat"]) > 0
     plain.update()
+    without = dataclasses.replace(config, without="L_feat")
+    assert float(make(without, features=run.features).update()["feat"]) == 0
+    assert (config.measures_features, without.measures_features) == (True, False)
     one = make(
         dataclasses.replace(config, feature_faces=1), features=run.features, folder="one"
     ).update()

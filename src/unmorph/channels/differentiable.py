@@ -59,9 +59,7 @@ class DifferentiableChannel:
 
 
 class RandomChannels:
-    """Draws each face's channel from a mixture: expectation over transformations.
-
-    (Athalye et al. 2018.)
+    """Draws a channel for each face: expectation over transformations (Athalye et al. 2018).
 
     Args:
         weights: channel names and how often each is drawn, relative to one another.

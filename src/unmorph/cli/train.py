@@ -99,7 +99,7 @@ def defense(
         settings = dataclasses.replace(settings, without=without)
     train, val = _splits(data)
     features = None
-    if settings.lambda_feat:
+    if settings.measures_features:
         tensors = load_tensors("vgg16", weights_from)
         features = VGGFeatures(settings.feature_layers, weights=tensors)
     network = deepfakes.load(settings.deepfake, weights)

@@ -146,8 +146,8 @@ def open_subject(
     """Open everything that one run puts together.
 
     Args:
-        judge: the classifier that judges edits; left out where they are no attributes.
-            The other arguments are those of the functions above.
+        judge: the classifier that judges edits; left out where they are no attributes. The
+            other arguments are those of the functions above.
 
     Raises:
         ConfigError: a name is unknown.

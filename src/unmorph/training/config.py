@@ -207,6 +207,11 @@ class DefenseConfig:
         if any(weight <= 0 for weight in self.channels.values()):
             raise ConfigError("channels: every weight must be positive")
 
+    @property
+    def measures_features(self) -> bool:
+        """Whether L_feat has a say, and so whether VGG16 is needed."""
+        return bool(self.lambda_feat) and self.without != "L_feat"
+
 
 @dataclass(frozen=True)
 class ClassifierConfig:

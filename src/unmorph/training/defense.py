@@ -180,7 +180,7 @@ class DefenseTrainer:
             edited = self._edit(posted, targets).float()
         pixel = pixel_loss(faces, protected).mean()
         feature = torch.zeros(())
-        if self.features is not None and config.lambda_feat and config.without != "L_feat":
+        if self.features is not None and config.measures_features:
             some = slice(config.feature_faces)
             with autocast(self.config.precision):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
