@@ -17,6 +17,7 @@ from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
 from unmorph.deepfakes.stargan import Generator
 from unmorph.evaluation import participants
+from unmorph.samples import PORTRAIT
 
 
 @pytest.fixture(scope="module")
@@ -137,4 +138,115 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
 
     wrong = run("figure", "edits", *common, "--defense", "none", "--face", 9, "-o", edits)
     assert wrong.exit_code == 2
-    assert "no face 9 in the set; choose from 0 to 3" in wrong.output
+    assert "photos; choose from 0 to 3" in wrong.output
+
+
+def test_figure_of_one_photo(common: list[str], tmp_path: Path) -> None:
+    options = [*common[4:], "--defense", "none"]
+    path = tmp_path / "edits.png"
+    done("figure", "edits", "--data", PORTRAIT, *options, "-o", path)
+    with Image.open(path) as picture:
+        assert picture.info["Description"].endswith(f"; {PORTRAIT.name}, face 0")
+    wrong = run("figure", "edits", "--data", PORTRAIT, "--face", 7, *options, "-o", path)
+    assert (wrong.exit_code, "no face 7" in wrong.output) == (2, True)
+    empty = tmp_path / "empty.png"
+    Image.new("RGB", (200, 200)).save(empty)
+    wrong = run("figure", "edits", "--data", empty, *options, "-o", path)
+    assert (wrong.exit_code, "no face found" in wrong.output) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["paper", "internet"])
+def test_every_command_of_the_committed_plans_exists(name: str) -> None:
+    plan = Path(__file__).parents[2] / "configs" / "experiments" / f"{name}.toml"
+    data = [part for which in ("celeba", "lfw", "ffhq") for part in ("--data", f"{which}=here")]
+    lines = done("experiment", plan, *data, "--list").splitlines()
+    assert len(lines) > 20
+    assert all(line.startswith("unmorph ") for line in lines)
+
+
+def test_a_plan_measures_once(common: list[str], tmp_path: Path) -> None:
+    folder, weights, labeller = common[1], common[7], common[5]
+    plan = tmp_path / "plan.toml"
+    text = f"""
+        [[steps]]
+        run = "evaluate"
+        dataset = "folder"
+        output = "{{results}}/{{defense}}.json"
+        metrics = "l2"
+        limit = 2
+        deepfake_weights = "{weights}"
+        labeller = "{labeller}"
+        each.defense = ["none", "noise"]
+
+        [[steps]]
+        run = "tune"
+        arguments = ["pgd"]
+        dataset = "folder"
+        output = "{{results}}/tuned.json"
+        grid = ["steps=1"]
+        limit = 2
+        deepfake_weights = "{weights}"
+        labeller = "{labeller}"
+
+        [[steps]]
+        run = "bench-defenses"
+        dataset = "folder"
+        output = "{{results}}/times.json"
+        faces = 1
+        defense = ["noise"]
+        deepfake_weights = "{weights}"
+        labeller = "{labeller}"
+
+        [[steps]]
+        run = "evaluate"
+        dataset = "lfw"
+        output = "{{results}}/lfw.json"
+        """
+    plan.write_text(text)
+    results = tmp_path / "results"
+    command = ["experiment", plan, "--data", f"folder={folder}", "--results", results]
+
+    listed = done(*command, "--list")
+    assert listed.count("unmorph evaluate") == 2
+    assert not results.exists()
+
+    said = done(*command)
+    assert "left out for want of --data lfw=PATH: 1 of 5" in said
+    names = ("none.json", "noise.json", "tuned.json", "times.json")
+    before = {name: (results / name).stat().st_mtime_ns for name in names}
+
+    assert done(*command).count("is current") == 4
+    assert {name: (results / name).stat().st_mtime_ns for name in names} == before
+
+    # Other options are another record; what they do not concern is left alone.
+    plan.write_text(text.replace("limit = 2\n        deep", "limit = 1\n        deep", 1))
+    assert done(*command).count("is current") == 2
+    assert json.loads((results / "noise.json").read_text())["dataset"]["count"] == 1
+
+    said = done(*command, "--again", "--only", "bench-defenses")
+    assert "is current" not in said
+    assert (results / "times.json").stat().st_mtime_ns > before["times.json"]
+
+
+def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    step = '[[steps]]\nrun = "evaluate"\ndataset = "folder"\nmetrics = "l2"\nlimit = 1\n'
+    step += f'deepfake_weights = "{common[7]}"\nlabeller = "{common[5]}"\n'
+    plan.write_text(
+        f'{step}defense = "absent"\noutput = "{{results}}/a.json"\n'
+        f'{step}defense = "none"\noutput = "{{results}}/b.json"\n'
+    )
+    result = run("experiment", plan, "--data", f"folder={common[1]}", "--results", tmp_path)
+    assert result.exit_code == 1
+    assert "unknown defense 'absent'" in result.output
+    assert "1 of 2 commands failed" in result.output
+    assert (tmp_path / "b.json").exists()
+
+    for wrong, said in (
+        ('run = "fly"', "there is no such command"),
+        ('run = "evaluate"\nwings = 2', "evaluate has no option wings"),
+    ):
+        plan.write_text(f"[[steps]]\n{wrong}\n")
+        result = run("experiment", plan)
+        assert result.exit_code == 2
+        assert said in result.output

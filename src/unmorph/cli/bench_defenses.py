@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require
+from unmorph.cli._options import SKIP_CURRENT
 
 
 def command(
@@ -30,9 +31,12 @@ def command(
     ),
     epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+    skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Time defenses one after the other on the same faces, warm; writes one JSON record."""
     require("train")
+    from typing import Any
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -46,7 +50,7 @@ def command(
         open_labeller,
     )
     from unmorph.evaluation.record import method_name, write_record
-    from unmorph.evaluation.timing import time_defenses
+    from unmorph.evaluation.timing import is_timed, time_defenses
 
     drawn = draw(load_named(dataset, data, split), faces)
     network, about = open_deepfake(deepfake, deepfake_weights, device)
@@ -54,17 +58,23 @@ def command(
     for text in defense:
         name, options = parse_defense(text)
         methods.append(open_defense(name, network, epsilon=epsilon, options=options))
+    setting: dict[str, Any] = {
+        "size": network.size,
+        "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},
+        "about_deepfake": about,
+        "budget": budget,
+    }
+    if skip_current and is_timed(output, methods, drawn, **setting):
+        typer.echo(f"{output} is current")
+        return
     fill_in = None if drawn.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("faces", total=len(methods) * faces)
         record = time_defenses(
             methods,
             drawn,
-            size=network.size,
-            about_dataset={"name": dataset, "split": split if dataset == "celeba" else None},
-            about_deepfake=about,
+            **setting,
             labeller=fill_in,
-            budget=budget,
             device=device,
             on_face=lambda: bar.advance(task),
         )

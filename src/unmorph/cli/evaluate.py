@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require
+from unmorph.cli._options import SKIP_CURRENT
 
 
 def command(
@@ -61,6 +62,7 @@ def command(
     seed: int = typer.Option(0, help="Seed of what a defense draws at random."),
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
+    skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Measure a defense against a deepfake over a set of faces; writes one JSON record.
 
@@ -135,6 +137,8 @@ def command(
             "subset": subset,
         }
 
+        present = output if skip_current else None
+
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
@@ -150,6 +154,7 @@ def command(
                 limit=limit,
                 device=device,
                 seed=seed,
+                present=present,
                 progress_file=progress_file,
                 on_progress=advance,
             )
@@ -163,9 +168,13 @@ def command(
                 labeller=fill_in,
                 limit=limit,
                 device=device,
+                present=present,
                 progress_file=progress_file,
                 on_progress=advance,
             )
+    if not progress_file.exists():  # nothing was measured
+        typer.echo(f"{output} is current")
+        return
     write_record(record, output)
     progress_file.unlink()
     typer.echo(render_summary(record))

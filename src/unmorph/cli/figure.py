@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Draw the paper's figures of chosen faces as PNG.")
 
-_DATA = typer.Option(..., help="Folder or zip of the photos.")
+_DATA = typer.Option(
+    ..., help="Folder or zip of a set's photos, or one photo, whose faces are found."
+)
 _OUT = typer.Option(..., "-o", "--output", help="The PNG file to write.")
 _FACE = typer.Option([0], help="A face's place in the set, from 0; repeatable.")
 _DATASET = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces).")
@@ -60,7 +63,7 @@ def edits(
     faces, labels = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_edits(network, opened.protect, faces, labels)
     caption = f"Edits without and with the defense {method_name(about)}"
-    _save(picture, output, f"{caption}; {_whose(dataset, split, face)}")
+    _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
 
 
 @app.command()
@@ -99,7 +102,7 @@ def differences(
     faces, labels = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_differences(network, methods, faces, labels, edit)
     caption = f"Difference of x_adv and G(x_adv) under {edit}, pixels (x {AMPLIFIED}) and LBP"
-    _save(picture, output, f"{caption}; {_whose(dataset, split, face)}")
+    _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
 
 
 @app.command()
@@ -126,23 +129,60 @@ def _load(
     deepfake: Deepfake,
     device: str,
 ) -> tuple[Tensor, Tensor]:
-    from unmorph.datasets.named import load_named
     from unmorph.errors import ConfigError
     from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller
+
+    count, read = _photo(data) if _is_photo(data) else _set(data, dataset, split, deepfake.size)
+    if wrong := [place for place in places if not 0 <= place < count]:
+        raise ConfigError(f"no face {wrong[0]} in {data}; choose from 0 to {count - 1}")
+    faces, labels = read(places)
+    if labels is None:
+        labels = open_labeller(labeller or SHIPPED_CLASSIFIER)(faces)
+    return faces.to(device), labels.to(device)
+
+
+_Read = Callable[[list[int]], "tuple[Tensor, Tensor | None]"]
+
+
+def _set(data: Path, dataset: str, split: str, size: int) -> tuple[int, _Read]:
+    """Return how many faces a set has, and what reads some of them with their labels."""
+    from unmorph.datasets.named import load_named
     from unmorph.evaluation.run import load_batch
 
     every = load_named(dataset, data, split)
-    if wrong := [place for place in places if not 0 <= place < len(every)]:
-        raise ConfigError(f"no face {wrong[0]} in the set; choose from 0 to {len(every) - 1}")
-    chosen = every.subset(places)
-    faces, labels = load_batch(chosen, range(len(places)), deepfake.size, device=device)
-    if labels is None:
-        labels = open_labeller(labeller or SHIPPED_CLASSIFIER)(faces)
-    return faces, labels
+    return len(every), lambda places: load_batch(every.subset(places), range(len(places)), size)
 
 
-def _whose(dataset: str, split: str, places: list[int]) -> str:
+def _photo(path: Path) -> tuple[int, _Read]:
+    """The same for the faces of one photo, framed as `unmorph protect` frames them."""
+    import numpy as np
+    import torch
+
+    from unmorph.errors import PhotoError
+    from unmorph.faces.crop import crop_square, frame
+    from unmorph.faces.detect import FaceDetector
+    from unmorph.photo import read
+
+    pixels = read(path).pixels
+    squares = [frame(face.landmarks) for face in FaceDetector().detect(pixels)]
+    if not squares:
+        raise PhotoError(f"{path}: no face found; give a photo that shows one")
+
+    def cut(places: list[int]) -> tuple[Tensor, None]:
+        faces = [crop_square(pixels, squares[place]) for place in places]
+        return torch.from_numpy(np.stack(faces)), None
+
+    return len(squares), cut
+
+
+def _is_photo(data: Path) -> bool:
+    return data.is_file() and data.suffix.lower() != ".zip"
+
+
+def _whose(data: Path, dataset: str, split: str, places: list[int]) -> str:
     name = f"{dataset} {split}" if dataset == "celeba" else dataset
+    if _is_photo(data):
+        name = data.name
     return f"{name}, {'face' if len(places) == 1 else 'faces'} {', '.join(map(str, places))}"
 
 

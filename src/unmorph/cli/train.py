@@ -29,6 +29,10 @@ _RESUME = typer.Option(False, "--resume", help="Go on from the checkpoint in --o
 _CACHE = typer.Option(None, help="Folder for decoded faces (a few gigabytes); default: user cache.")
 
 
+#: What the program ends with when training was stopped by Ctrl-C, as a shell has it.
+STOPPED = 130
+
+
 class _Run(Protocol):
     def restore(self, path: Path) -> None: ...
 
@@ -156,6 +160,6 @@ def _go(run: _Run, out: Path, resume: bool) -> None:
         run.run(log)
     except Stopped as stop:
         typer.echo(f"stopped; go on with --resume ({checkpoint} is written)", err=True)
-        raise typer.Exit(130) from stop
+        raise typer.Exit(STOPPED) from stop
     finally:
         log.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require
+from unmorph.cli._options import SKIP_CURRENT
 
 
 def command(
@@ -30,6 +31,7 @@ def command(
     epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = typer.Option(0, help="Seed of what a defense draws at random."),
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+    skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Try combinations of options and say which suppresses edits most; writes one JSON record."""
     require("train")
@@ -42,7 +44,7 @@ def command(
     from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller, open_subject
     from unmorph.evaluation.record import write_json
     from unmorph.evaluation.run import Subject
-    from unmorph.evaluation.tuning import tune
+    from unmorph.evaluation.tuning import is_tuned, tune
 
     faces = draw(load_named(dataset, data, split), limit)
 
@@ -61,11 +63,16 @@ def command(
         chosen = " ".join(f"{key}={value}" for key, value in trial["options"].items())
         typer.echo(f"{chosen}: s {trial['s']:.4f}, {trial['input_psnr']:.2f} dB")
 
+    values = {key: texts.split(",") for key, texts in parse_pairs(grid).items()}
+    about = {"name": dataset, "split": split if dataset == "celeba" else None}
+    if skip_current and is_tuned(output, build, values, faces, about_dataset=about, seed=seed):
+        typer.echo(f"{output} is current")
+        return
     content = tune(
         build,
-        {key: values.split(",") for key, values in parse_pairs(grid).items()},
+        values,
         faces,
-        about_dataset={"name": dataset, "split": split if dataset == "celeba" else None},
+        about_dataset=about,
         labeller=None
         if faces.labels is not None
         else open_labeller(labeller or SHIPPED_CLASSIFIER),

@@ -30,7 +30,7 @@ from unmorph.evaluation.composed import ComposedPhotos
 from unmorph.evaluation.crops import CROPS, Crop
 from unmorph.evaluation.measures import Measure, load_measures
 from unmorph.evaluation.record import Record
-from unmorph.evaluation.run import Progress, Subject, assemble, measure_batch
+from unmorph.evaluation.run import Progress, Subject, assemble, measure_batch, read_current
 from unmorph.faces.crop import Square
 from unmorph.faces.detect import FaceDetector
 from unmorph.photo import Photo, read, write
@@ -145,6 +145,7 @@ def evaluate_photos(
     limit: int | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    present: Path | None = None,
     progress_file: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Record:
@@ -160,7 +161,7 @@ def evaluate_photos(
         limit: only the first so many photos.
         threads: of the detectors; all cores by default.
         device: where torch runs.
-        progress_file, on_progress: as for `unmorph.evaluation.run.evaluate`, in photos.
+        present, progress_file, on_progress: as for `unmorph.evaluation.run.evaluate`, in photos.
 
     Raises:
         DataError: a photo cannot be read, or no face was found in any.
@@ -176,6 +177,8 @@ def evaluate_photos(
         "precision": "float32",
     }
     about = {**about_dataset, "photos": total}
+    if present is not None and (record := read_current(present, subject, about, settings)):
+        return record
     progress = Progress(progress_file, json.dumps([settings, about, dict(subject.about)]))
     start = time.monotonic()
     stage = _Stage(

@@ -114,6 +114,29 @@ def write_json(kind: str, content: dict[str, Any], path: str | os.PathLike[str])
     write_whole(Path(path), (text + "\n").encode())
 
 
+def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, Any]) -> bool:
+    """Return whether a file is a record of ``kind`` that has everything that is ``intended``.
+
+    Args:
+        intended: entries of the record, tables within tables; what else those of the record hold
+            is not looked at.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return False
+    head = {"schema_version": SCHEMA_VERSION, "kind": kind}
+    return _holds(content, json.loads(json.dumps({**head, **intended})))
+
+
+def _holds(found: object, intended: object) -> bool:
+    if isinstance(found, dict) and isinstance(intended, dict):
+        return all(key in found and _holds(found[key], value) for key, value in intended.items())
+    if isinstance(found, list) and isinstance(intended, list):
+        return len(found) == len(intended) and all(map(_holds, found, intended))
+    return found == intended
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file through a temporary one beside it; the folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,13 @@ from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError, DataError
 from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.measures import Measure, load_measures
-from unmorph.evaluation.record import Figure, Record, write_whole
+from unmorph.evaluation.record import (
+    Figure,
+    Record,
+    is_current,
+    read_record,
+    write_whole,
+)
 from unmorph.evaluation.summary import summarise
 from unmorph.metrics.suppression import MOVED_THRESHOLD, STRICT_SUPPRESSION
 
@@ -163,6 +169,7 @@ def evaluate(
     limit: int | None = None,
     device: str = "cpu",
     seed: int = 0,
+    present: Path | None = None,
     progress_file: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Record:
@@ -178,6 +185,8 @@ def evaluate(
         limit: only the first so many faces.
         device: where torch runs.
         seed: of the channel; whoever built the defense used it too.
+        present: a file that may be the record of this very run; if so, nothing is measured and it
+            is returned.
         progress_file: kept beside the output while the run lasts, so that a stopped run goes on
             where it was; removed at the end by the caller.
         on_progress: called with the faces done and in all.
@@ -206,6 +215,8 @@ def evaluate(
         "channel": channel.name if channel else "none",
     }
     about_faces = describe_faces(dataset, total, about_dataset)
+    if present is not None and (record := read_current(present, subject, about_faces, settings)):
+        return record
     key = json.dumps([settings, about_faces, dict(subject.about)], sort_keys=True)
     progress = Progress(progress_file, key)
     measures = load_measures(metric_names, torch.device(device))
@@ -226,6 +237,15 @@ def evaluate(
     arrays = progress.arrays()
     seconds = progress.seconds + time.monotonic() - start
     return assemble(subject, about_faces, settings, arrays, device, seconds)
+
+
+def read_current(
+    path: Path, subject: Subject, about: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Record | None:
+    """Return the record in a file if it is of these faces, networks and options."""
+    intended = {**subject.about, "dataset": about, "settings": settings}
+    record = read_record(path) if is_current(path, "evaluation", intended) else None
+    return record if isinstance(record, Record) else None
 
 
 def assemble(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from unmorph.datasets.base import FaceDataset
 from unmorph.defenses import Defense
 from unmorph.errors import DataError
 from unmorph.evaluation.environment import circumstances
-from unmorph.evaluation.record import MethodTime, TimingRecord
+from unmorph.evaluation.record import MethodTime, TimingRecord, is_current
 from unmorph.evaluation.run import describe_faces, load_batch
 from unmorph.evaluation.summary import summarise
 
@@ -55,7 +56,7 @@ def time_defenses(
         for index in range(len(dataset))
     ]
     found = []
-    for defense, about in methods:
+    for defense, method in methods:
         _seconds(defense, *batches[0], device)
         seconds: list[float] = []
         for batch in batches:
@@ -63,14 +64,43 @@ def time_defenses(
                 break
             seconds.append(_seconds(defense, *batch, device))
             on_face()
-        found.append(MethodTime(dict(about), summarise(np.array(seconds))))
+        found.append(MethodTime(dict(method), summarise(np.array(seconds))))
     return TimingRecord(
-        dataset=describe_faces(dataset, len(dataset), about_dataset),
-        deepfake=dict(about_deepfake),
-        settings={"budget": budget, "size": size, "batch_size": 1, "precision": "float32"},
+        **_about(dataset, size, about_dataset, about_deepfake, budget),
         methods=found,
         **circumstances(device),
     )
+
+
+def is_timed(
+    path: Path,
+    methods: Sequence[tuple[Defense, Mapping[str, Any]]],
+    dataset: FaceDataset,
+    *,
+    size: int,
+    about_dataset: Mapping[str, Any],
+    about_deepfake: Mapping[str, Any],
+    budget: float | None = None,
+) -> bool:
+    """Return whether a file is the record of such a run, on whatever machine."""
+    about = _about(dataset, size, about_dataset, about_deepfake, budget)
+    timed = [{"defense": dict(method)} for _, method in methods]
+    return is_current(path, "timing", {**about, "methods": timed})
+
+
+def _about(
+    dataset: FaceDataset,
+    size: int,
+    about_dataset: Mapping[str, Any],
+    about_deepfake: Mapping[str, Any],
+    budget: float | None,
+) -> dict[str, Any]:
+    """Return what a record says before anything is timed."""
+    return {
+        "dataset": describe_faces(dataset, len(dataset), about_dataset),
+        "deepfake": dict(about_deepfake),
+        "settings": {"budget": budget, "size": size, "batch_size": 1, "precision": "float32"},
+    }
 
 
 @torch.no_grad()

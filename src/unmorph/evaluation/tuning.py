@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
 from unmorph.evaluation.environment import circumstances
-from unmorph.evaluation.record import Record
-from unmorph.evaluation.run import Subject, evaluate
+from unmorph.evaluation.record import Record, is_current
+from unmorph.evaluation.run import Subject, describe_faces, evaluate
 
 #: What is kept of each trial: name, comparison, metric.
 FIGURES = (
@@ -21,6 +22,9 @@ FIGURES = (
     ("input_l2", "input", "l2"),
     ("input_psnr", "input", "psnr"),
 )
+
+#: What the record says of the defense; its options are the trials'.
+_DEFENSE = ("name", "epsilon")
 
 
 def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -75,13 +79,36 @@ def tune(
         trials.append({"options": options, **figures, "seconds": record.seconds})
         on_trial(trials[-1])
     first = records[0]
-    defense = {key: first.defense[key] for key in ("name", "epsilon")}
     return {
         **circumstances(device),
         "dataset": first.dataset,
         "deepfake": first.deepfake,
-        "defense": defense,
-        "settings": {**first.settings, "grid": {key: list(values) for key, values in grid.items()}},
+        "defense": {key: first.defense[key] for key in _DEFENSE},
+        "settings": {**first.settings, "grid": _listed(grid)},
         "trials": trials,
         "best": max(trials, key=lambda trial: trial["s"]),
     }
+
+
+def is_tuned(
+    path: Path,
+    open_subject: Callable[[Mapping[str, str]], Subject],
+    grid: Mapping[str, Sequence[str]],
+    dataset: FaceDataset,
+    *,
+    about_dataset: Mapping[str, Any],
+    seed: int = 0,
+) -> bool:
+    """Return whether a file is the record of such a search; see `tune`."""
+    about = open_subject(combinations(grid)[0]).about
+    intended = {
+        "dataset": describe_faces(dataset, len(dataset), about_dataset),
+        "deepfake": about["deepfake"],
+        "defense": {key: about["defense"][key] for key in _DEFENSE},
+        "settings": {"grid": _listed(grid), "seed": seed},
+    }
+    return is_current(path, "tuning", intended)
+
+
+def _listed(grid: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {key: list(values) for key, values in grid.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -11,11 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unmorph.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from unmorph.toml import read_toml
 
 T = TypeVar("T")
 
@@ -259,12 +254,7 @@ def load_config(path: str | Path, kind: type[T]) -> T:
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing or of the wrong type.
     """
-    try:
-        table = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read it: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    table = read_toml(path)
     try:
         return from_table(table, kind)
     except ConfigError as error:

@@ -1,0 +1,127 @@
+"""A plan: the commands of a whole experiment, in their order, as a TOML file.
+
+Each ``[[steps]]`` is one command of the command line::
+
+    [[steps]]
+    run = "evaluate"
+    output = "{results}/channels/{defense}-{channel}.json"
+    dataset = "celeba"
+    limit = 24
+    [steps.each]
+    defense = ["shipped", "pgd"]
+    channel = ["none", "jpeg-75"]
+
+``run`` names the command and ``arguments`` lists what it takes without a name; every other key is
+one of its options, ``_`` for ``-``. A list repeats an option, and ``each`` makes a step of every
+combination of its values, which the others may name in braces; a key there that is no option of the
+command is only such a name. ``dataset`` names a set of faces
+whose folder is only known when the plan is carried out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unmorph.errors import ConfigError
+from unmorph.toml import read_toml
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        run: its name, such as ``evaluate`` or ``train defense``.
+        dataset: whose folder it takes as ``--data``.
+        arguments: what it takes without a name.
+        options: by their names on the command line, without the dashes.
+        varied: which of them come from ``each``.
+    """
+
+    run: str
+    dataset: str
+    arguments: tuple[str, ...]
+    options: dict[str, tuple[str, ...]]
+    varied: frozenset[str]
+
+    def words(self, known: Collection[str]) -> list[str]:
+        """Return what follows ``unmorph`` on the command line, but for the data.
+
+        Args:
+            known: the options that the command has.
+        """
+        words = [*self.run.split(), *self.arguments]
+        for name, values in self.options.items():
+            for value in values if name in known else ():
+                words += [f"--{name}", value] if value else [f"--{name}"]
+        return words
+
+
+def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
+    """Read a plan.
+
+    Args:
+        path: the TOML file.
+        folders: what names in braces stand for, beside those of ``each``.
+
+    Raises:
+        ConfigError: the file cannot be read or is no plan; the message names the step.
+    """
+    content = read_toml(path)
+    tables = content.pop("steps", None)
+    if content or not isinstance(tables, list) or not tables:
+        raise ConfigError(f"{path}: a plan is a list of [[steps]] and nothing else")
+    names = {name: str(folder) for name, folder in folders.items()}
+    steps = []
+    for number, table in enumerate(tables, 1):
+        try:
+            steps += _expanded(table, names)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: step {number}: {error}") from error
+    return steps
+
+
+def _expanded(table: Mapping[str, Any], names: Mapping[str, str]) -> list[Step]:
+    each = table.get("each", {})
+    if not all(isinstance(values, list) and values for values in each.values()):
+        raise ConfigError("each: expected lists of values")
+    if "run" not in table:
+        raise ConfigError("run is missing: the name of a command")
+    plain = {key: value for key, value in table.items() if key != "each"}
+    return [
+        _step({**plain, **dict(zip(each, chosen, strict=True))}, names, each)
+        for chosen in itertools.product(*each.values())
+    ]
+
+
+def _step(table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, Any]) -> Step:
+    known = {**names, **{key: str(value) for key, value in table.items()}}
+    values = {key: _texts(key, value, known) for key, value in table.items()}
+    run = values.pop("run")[0]
+    (dataset,) = values.pop("dataset", ("celeba",))
+    arguments = values.pop("arguments", ())
+    options = {_option(key): value for key, value in values.items()}
+    return Step(run, dataset, arguments, options, frozenset(map(_option, each)))
+
+
+def _option(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _texts(key: str, value: object, known: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a key's values as the command line takes them; that of a switch is empty."""
+    if isinstance(value, bool):
+        return ("",) if value else ()
+    if isinstance(value, list):
+        return tuple(text for part in value for text in _texts(key, part, known))
+    if not isinstance(value, (str, int, float)):
+        raise ConfigError(f"{key}: expected text, a number, or a list of them")
+    try:
+        return (str(value).format_map(known),)
+    except (KeyError, ValueError, IndexError) as error:
+        choices = ", ".join(known)
+        raise ConfigError(f"{key} = {value!r}: names in braces are {choices}") from error

@@ -1,0 +1,66 @@
+"""Plans: what commands a TOML file stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unmorph.errors import ConfigError
+from unmorph.evaluation.plan import Step, read_plan
+
+OPTIONS = ("output", "limit", "metrics", "option", "defense", "no-color")
+
+
+def steps(tmp_path: Path, text: str) -> list[Step]:
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    return read_plan(path, {"results": tmp_path / "out"})
+
+
+def test_a_step_is_a_command_line(tmp_path: Path) -> None:
+    (step,) = steps(
+        tmp_path,
+        '[[steps]]\nrun = "train it"\narguments = ["a.toml"]\noutput = "{results}/x.json"\n'
+        'limit = 3\noption = ["a=1", "b={limit}"]\nno_color = true\ndataset = "lfw"\n',
+    )
+    assert step.dataset == "lfw"
+    assert step.words(OPTIONS) == [
+        *("train", "it", "a.toml", "--output", f"{tmp_path}/out/x.json", "--limit", "3"),
+        *("--option", "a=1", "--option", "b=3", "--no-color"),
+    ]
+
+
+def test_each_makes_all_combinations_in_order(tmp_path: Path) -> None:
+    found = steps(
+        tmp_path,
+        '[[steps]]\nrun = "evaluate"\noutput = "{defense}-{mode}"\n[steps.each]\n'
+        'defense = ["a", "b"]\nmode = ["x", "y"]\n[[steps]]\nrun = "report"\n',
+    )
+    assert [step.words(OPTIONS) for step in found] == [
+        # The mode is no option: only the output names it.
+        *(
+            ["evaluate", "--output", f"{defense}-{mode}", "--defense", defense]
+            for defense in "ab"
+            for mode in "xy"
+        ),
+        ["report"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "a plan is a list of"),
+        ('x = 1\n[[steps]]\nrun = "a"\n', "a plan is a list of"),
+        ("[[steps]]\nlimit = 1\n", "step 1: run is missing"),
+        ('[[steps]]\nrun = "a"\n[[steps]]\nrun = "b"\nx = "{y}"\n', "step 2: x = '{y}': names in"),
+        ('[[steps]]\nrun = "a"\neach.x = 3\n', "step 1: each: expected lists"),
+        ('[[steps]]\nrun = "a"\nx = {y = 1}\n', "step 1: x: expected text, a number, or"),
+        ("[[steps]", "not valid TOML"),
+    ],
+)
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"plan\.toml") as error:
+        steps(tmp_path, text)
+    assert said in str(error.value)
