@@ -4,7 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test fuzz check bench report format clean
+# Where the sets of faces lie, for `make records`: folders or zips in their publishers' layout.
+CELEBA ?= data/celeba
+LFW ?= data/lfw
+FFHQ ?= data/ffhq
+
+.PHONY: help demo test fuzz check bench records report format clean
 
 help:
 	@echo "make demo    protect a portrait and draw what a deepfake makes of it (no torch)"
@@ -12,6 +17,7 @@ help:
 	@echo "make fuzz    thousands of damaged files (UNMORPH_FUZZ of each format)"
 	@echo "make check   formatter, linter and type checker"
 	@echo "make bench   how fast photos are protected, by stage"
+	@echo "make records the paper's whole experiment: hours (CELEBA=, LFW=, FFHQ= name the faces)"
 	@echo "make report  docs/evaluation.md from the records in results/"
 	@echo "make format  put the code into shape"
 
@@ -32,12 +38,22 @@ check: $(VENV)/dev
 bench: $(VENV)/base
 	$(BIN)/python scripts/bench.py
 
+records: $(VENV)/dev
+	for plan in paper internet; do \
+		$(BIN)/unmorph experiment configs/experiments/$$plan.toml --data celeba=$(CELEBA) \
+			--data lfw=$(LFW) --data ffhq=$(FFHQ) || exit 1; \
+	done
+	$(MAKE) report
+
 report: $(VENV)/dev
-	$(BIN)/unmorph figure heatmap results/channels/*.json results/photos/*.json \
+	$(BIN)/unmorph figure heatmap results/channels/*.json results/crops/*.json \
+		results/photos/*.json \
 		-o docs/images/channels.png
-	$(BIN)/unmorph report results/celeba-*.json results/lfw.json results/ffhq.json \
-		results/channels/*.json results/photos/*.json \
-		--picture docs/images/channels.png -o docs/evaluation.md
+	$(BIN)/unmorph report results/celeba-test.json results/lfw.json results/ffhq.json \
+		$(filter-out %/tune-pgd.json,$(wildcard results/paper/*.json)) \
+		results/channels/*.json results/crops/*.json results/photos/*.json \
+		--picture docs/images/channels.png $(addprefix --picture ,$(wildcard results/paper/*.png)) \
+		-o docs/evaluation.md
 
 format: $(VENV)/dev
 	$(BIN)/ruff format

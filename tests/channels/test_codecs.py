@@ -11,7 +11,7 @@ from unmorph.errors import ConfigError
 
 Pixels = NDArray[np.uint8]
 
-ALL = (*channels.STANDARD, *channels.ANSWERS)
+ALL = (*channels.STANDARD, *channels.CROPS, *channels.ANSWERS)
 
 
 def psnr(first: Pixels, second: Pixels) -> float:
@@ -107,6 +107,22 @@ def test_jitter_looks_where_its_matrix_says(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(codecs, "draw_jitter", lambda value, random: right)
     moved = channels.load("jitter")(picture)
     np.testing.assert_array_equal(moved[:, :56], picture[:, 8:])
+
+
+def test_crops_of_one_kind_each() -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[20:28, 40:48] = 255
+    moved = channels.load("shift+3")(picture)
+    np.testing.assert_array_equal(moved[17:25, 37:45], picture[20:28, 40:48])
+    assert moved.sum() == picture.sum()
+    assert channels.load("zoom+20")(picture).sum() < 0.8 * picture.sum()
+    assert channels.load("zoom-20")(picture).sum() > 1.3 * picture.sum()
+    # The crop turns clockwise, so what it shows turns the other way: from the right upwards.
+    turned = channels.load("turn+45")(picture)[..., 0].astype(float)
+    rows, columns = np.indices(turned.shape)
+    centre = [(turned * place).sum() / turned.sum() for place in (rows, columns)]
+    assert centre[0] < 20
+    assert centre[1] < 40
 
 
 def test_bilateral_keeps_edges_and_drops_grain() -> None:

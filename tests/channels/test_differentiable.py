@@ -22,7 +22,7 @@ CLOSE = 44.0
 
 MIXTURE = {"jpeg-75": 2.0, "blur-1": 1.0, "jitter": 3.0, "messenger>jitter": 2.0}
 
-ALL = (*channels.STANDARD, *channels.ANSWERS)
+ALL = (*channels.STANDARD, *channels.CROPS, *channels.ANSWERS)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,9 @@ def test_gradient_reaches_the_faces(name: str, faces: Tensor) -> None:
     assert arrived.abs().max() <= 1
     (gradient,) = torch.autograd.grad(arrived.square().sum(), start)
     assert gradient.isfinite().all()
-    # A median passes it to one pixel of nine at a time; all others to nearly every pixel.
-    assert (gradient != 0).float().mean() > (0.5 if "median" in name else 0.9)
+    # A median passes it to one pixel of nine at a time; all others to nearly every pixel that is
+    # seen (a crop shifted by 8 of 128 pixels leaves an eighth of them out).
+    assert (gradient != 0).float().mean() > (0.5 if "median" in name else 0.85)
 
 
 @pytest.mark.parametrize("name", ["jpeg-75", "resize-50", "blur-1", "jitter"])

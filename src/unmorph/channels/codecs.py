@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,12 @@ STANDARD = (
 
 #: What a defense that steps through channels prepares for.
 EXPECTED = ("round", "jpeg-75", "resize-50", "jitter", "jpeg-50", "blur-1", "jpeg-90")
+
+#: The attacker's crop taken apart (``jitter`` strays in all of these ways at once).
+CROPS = (
+    *(f"shift+{pixels}" for pixels in (1, 2, 3, 4, 8)),
+    *(f"{kind}+{value}" for kind in ("zoom", "turn") for value in (2, 5)),
+)
 
 #: What an attacker does on purpose to wash a protection out.
 ANSWERS = ("median-3", "bilateral-25", "bits-4", "jpeg-50>bilateral-25")
@@ -273,9 +279,31 @@ def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Im
 
     The number multiplies how far; beyond the border the picture is mirrored.
     """
+    return _cropped(image, draw_jitter(value, random))
+
+
+@_register("shift", -64, 64, default=2, signed=True)
+def _shift(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Crop so many pixels further right and down."""
+    return _cropped(image, crop_jitter("shift", value, min(image.size)))
+
+
+@_register("zoom", -50, 50, default=5, signed=True)
+def _zoom(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Crop so many percent wider about the same centre."""
+    return _cropped(image, crop_jitter("zoom", value, min(image.size)))
+
+
+@_register("turn", -45, 45, default=3, signed=True)
+def _turn(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
+    """Crop turned clockwise by so many degrees about the same centre."""
+    return _cropped(image, crop_jitter("turn", value, min(image.size)))
+
+
+def _cropped(image: Image.Image, jitter: Jitter) -> Image.Image:
     border = max(image.size) // 2
     wide = np.pad(np.asarray(image), ((border, border), (border, border), (0, 0)), "symmetric")
-    return look(Image.fromarray(wide), border, draw_jitter(value, random))
+    return look(Image.fromarray(wide), border, jitter)
 
 
 def look(wide: Image.Image, border: int, jitter: Jitter) -> Image.Image:
@@ -312,10 +340,23 @@ def draw_jitter(value: float, random: np.random.Generator) -> Jitter:
     """Draw a jitter; ``value`` multiplies `SHIFT`, `SCALE` and `ROTATION`."""
     shift = 2 * SHIFT * value * random.uniform(-1, 1, 2)
     scale = 1 + SCALE * value * random.uniform(-1, 1)
-    angle = np.radians(ROTATION * value * random.uniform(-1, 1))
+    angle = ROTATION * value * random.uniform(-1, 1)
+    return Jitter(_matrix(shift, scale, angle), bool(random.integers(2)))
+
+
+def crop_jitter(kind: str, value: float, side: int) -> Jitter:
+    """Return what ``shift``, ``zoom`` or ``turn`` does to a crop of ``side`` pixels; bicubic."""
+    shift = 2 * value / side if kind == "shift" else 0.0
+    scale = 1 + value / 100 if kind == "zoom" else 1.0
+    return Jitter(_matrix((shift, shift), scale, value if kind == "turn" else 0.0), True)
+
+
+def _matrix(
+    shift: Sequence[float] | NDArray[np.float64], scale: float, degrees: float
+) -> NDArray[np.float64]:
+    angle = np.radians(degrees)
     cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-    matrix = np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
-    return Jitter(matrix, bool(random.integers(2)))
+    return np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
 
 
 @_register("median", 3, 9, default=3)

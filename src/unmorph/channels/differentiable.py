@@ -219,7 +219,23 @@ def _bilateral(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
 
 @STEPS.register("jitter")
 def _jitter(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
-    jitters = [codecs.draw_jitter(value, random) for random in randoms]
+    return _cropped(faces, [codecs.draw_jitter(value, random) for random in randoms])
+
+
+def _crop(kind: str) -> Step:
+    """Make a step of a crop that is the same for every face."""
+
+    def step(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
+        return _cropped(faces, [codecs.crop_jitter(kind, value, faces.shape[-1])] * len(faces))
+
+    return step
+
+
+for _kind in ("shift", "zoom", "turn"):
+    STEPS[_kind] = _crop(_kind)
+
+
+def _cropped(faces: Tensor, jitters: Sequence[codecs.Jitter]) -> Tensor:
     matrices = np.stack([jitter.matrix for jitter in jitters])
     grid = F.affine_grid(
         torch.from_numpy(matrices).to(faces), list(faces.shape), align_corners=False

@@ -53,7 +53,7 @@ def command(
         words = _words(root, step, folders, again=again)
         if only not in shlex.join(words):
             continue
-        if step.dataset in folders:
+        if not step.dataset or step.dataset in folders:
             chosen.append(words)
         else:
             missing[step.dataset] = missing.get(step.dataset, 0) + 1
@@ -92,9 +92,9 @@ def _words(root: Any, step: Step, folders: dict[str, Path], *, again: bool) -> l
     if unknown := sorted(set(step.options) - known - step.varied):
         raise ConfigError(f"{step.run} has no option {', '.join(unknown)}")
     words = step.words(known)
-    if "data" in known:
+    if step.dataset and "data" in known:
         words += ["--data", str(folders.get(step.dataset, "?"))]
-    if "dataset" in known:
+    if step.dataset and "dataset" in known:
         words += ["--dataset", step.dataset]
     if "skip-current" in known and not again:
         words.append("--skip-current")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from unmorph.channels.codecs import ANSWERS, STANDARD
+from unmorph.channels import ANSWERS, CROPS, STANDARD
 from unmorph.errors import ConfigError
 from unmorph.evaluation.document import Section, Table
 from unmorph.evaluation.record import Record, method_name
@@ -18,7 +18,7 @@ from unmorph.evaluation.record import Record, method_name
 #: The channel of records that have none.
 NONE = "none"
 
-_ORDER = {name: place for place, name in enumerate((NONE, *STANDARD, *ANSWERS))}
+_ORDER = {name: place for place, name in enumerate((NONE, *STANDARD, *CROPS, *ANSWERS))}
 
 #: Strict DSR of 0, one half and 1 as colours that the colour-blind tell apart.
 _COLOURS = np.array([(178, 24, 43), (247, 247, 247), (33, 102, 172)])

@@ -14,8 +14,8 @@ Each ``[[steps]]`` is one command of the command line::
 ``run`` names the command and ``arguments`` lists what it takes without a name; every other key is
 one of its options, ``_`` for ``-``. A list repeats an option, and ``each`` makes a step of every
 combination of its values, which the others may name in braces; a key there that is no option of the
-command is only such a name. ``dataset`` names a set of faces
-whose folder is only known when the plan is carried out.
+command is only such a name. ``dataset`` names a set of faces (by default CelebA) whose folder is
+only known when the plan is carried out; a step may name its ``data`` itself instead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Step:
 
     Attributes:
         run: its name, such as ``evaluate`` or ``train defense``.
-        dataset: whose folder it takes as ``--data``.
+        dataset: whose folder it takes as ``--data``; empty where its options say that.
         arguments: what it takes without a name.
         options: by their names on the command line, without the dashes.
         varied: which of them come from ``each``.
@@ -102,7 +102,7 @@ def _step(table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, An
     known = {**names, **{key: str(value) for key, value in table.items()}}
     values = {key: _texts(key, value, known) for key, value in table.items()}
     run = values.pop("run")[0]
-    (dataset,) = values.pop("dataset", ("celeba",))
+    (dataset,) = values.pop("dataset", ("" if "data" in values else "celeba",))
     arguments = values.pop("arguments", ())
     options = {_option(key): value for key, value in values.items()}
     return Step(run, dataset, arguments, options, frozenset(map(_option, each)))
