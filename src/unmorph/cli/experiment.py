@@ -101,6 +101,6 @@ def _words(root: Any, step: Step, folders: dict[str, Path], *, again: bool) -> l
     if "resume" in known:
         from unmorph.training.loop import CHECKPOINT
 
-        if Path(step.options["out"][0], CHECKPOINT).exists():
+        if any(Path(folder, CHECKPOINT).exists() for folder in step.options.get("out", ())):
             words.append("--resume")
     return words
