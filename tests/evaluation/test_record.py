@@ -8,7 +8,7 @@ import pytest
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
-from unmorph.evaluation.record import Record, read_record, write_record
+from unmorph.evaluation.record import Record, is_current, read_record, write_json, write_record
 from unmorph.evaluation.run import Subject, evaluate
 from unmorph.evaluation.tables import render_summary
 
@@ -63,3 +63,18 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
 def test_summary_shows_the_figures_that_matter(record: Record) -> None:
     lines = render_summary(record).splitlines()
     assert any(line.startswith("edit suppression s") and "0.99" in line for line in lines)
+
+
+def test_a_record_is_current_while_everything_intended_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json("tuning", {"settings": {"grid": {"steps": ["1", "2"]}, "seed": 0}, "best": 3}, path)
+    for intended in ({}, {"settings": {"seed": 0}}, {"settings": {"grid": {"steps": ("1", "2")}}}):
+        assert is_current(path, "tuning", intended)
+    for intended in ({"settings": {"seed": 1}}, {"settings": {"grid": {"steps": ["1"]}}}, {"a": 1}):
+        assert not is_current(path, "tuning", intended)
+    assert not is_current(path, "timing", {})
+    assert not is_current(tmp_path / "absent.json", "tuning", {})
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    assert not is_current(path, "tuning", {})
+    path.write_text("{")
+    assert not is_current(path, "tuning", {})
