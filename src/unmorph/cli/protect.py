@@ -106,8 +106,8 @@ def command(
     strength: str = typer.Option(
         "subtle",
         metavar="subtle|strong",
-        help="subtle is for nobody to see; strong survives more of what befalls photos on their "
-        "way, and a keen eye can see it.",
+        help="subtle is for nobody to see; strong keeps more of small faces' protection through "
+        "recompression and shrinking, and a keen eye can see it.",
     ),
     weights: Path | None = typer.Option(
         None, "--weights", help="Another defense, as `unmorph export` writes it."
