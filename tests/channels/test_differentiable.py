@@ -57,9 +57,10 @@ def test_gradient_reaches_the_faces(name: str, faces: Tensor) -> None:
     assert arrived.abs().max() <= 1
     (gradient,) = torch.autograd.grad(arrived.square().sum(), start)
     assert gradient.isfinite().all()
-    # A median passes it to one pixel of nine at a time; all others to nearly every pixel that is
-    # seen (a crop shifted by 8 of 128 pixels leaves an eighth of them out).
-    assert (gradient != 0).float().mean() > (0.5 if "median" in name else 0.85)
+    # A median passes it to one pixel of nine at a time, and a crop shifted by 8 of 128 leaves
+    # an eighth of them out; all others pass it to nearly every pixel.
+    least = {"median-3": 0.5, "shift+8": 0.85}.get(name, 0.9)
+    assert (gradient != 0).float().mean() > least
 
 
 @pytest.mark.parametrize("name", ["jpeg-75", "resize-50", "blur-1", "jitter"])

@@ -138,7 +138,7 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
 
     wrong = run("figure", "edits", *common, "--defense", "none", "--face", 9, "-o", edits)
     assert wrong.exit_code == 2
-    assert "photos; choose from 0 to 3" in wrong.output
+    assert f"no face 9 in {common[1]}; choose from 0 to 3" in wrong.output
 
 
 def test_figure_of_one_photo(common: list[str], tmp_path: Path) -> None:

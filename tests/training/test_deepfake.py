@@ -236,9 +236,9 @@ def test_lessons_are_learnt(make: Make) -> None:
 
 def test_lessons_are_undone_under_own_labels(make: Make) -> None:
     stage = dataclasses.replace(LESSONS, generator_lr=5e-3)
-    with_cycle = updates(make(tiny(dataclasses.replace(stage, cycle=20.0), conv_dim=8)), 60)
-    # To 0.57 on one processor and below 0.5 on others: sixty steps part ways by their rounding.
-    assert with_cycle["cycle"][-5:].mean() < 0.75 * with_cycle["cycle"][0]
+    # Sixty steps reach 0.57 on one processor and less than 0.5 on others: rounding parts them.
+    with_cycle = updates(make(tiny(dataclasses.replace(stage, cycle=20.0), conv_dim=8)), 100)
+    assert with_cycle["cycle"][-5:].mean() < 0.5 * with_cycle["cycle"][0]
     assert "cycle" not in updates(make(tiny(stage)), 1)
 
 
