@@ -58,7 +58,7 @@ def test_sums() -> None:
 
 def test_the_gradient_reaches_the_defense_and_not_the_deepfake(features: VGGFeatures) -> None:
     torch.manual_seed(0)
-    deepfake = StarGAN(Generator(4, repeat_num=1), "random weights")
+    deepfake = StarGAN(Generator(4, repeat_num=1), {"origin": "random weights"})
     deepfake.freeze()
     defense = PerturbationGenerator(2)
     faces, targets = torch.rand(2, 3, 128, 128) - 0.5, torch.ones(2, 5)

@@ -28,7 +28,7 @@ def deepfake() -> StarGAN:
     with torch.no_grad():
         for value in generator.parameters():
             value.copy_(value.half().float())
-    network = StarGAN(generator, "random weights")
+    network = StarGAN(generator, {"origin": "random weights"})
     network.freeze()
     return network
 

@@ -62,7 +62,7 @@ def test_contract(deepfake: Deepfake) -> None:
     assert faces.grad.abs().flatten(1).sum(1).min() > 0
     assert all(p.grad is None and not p.requires_grad for p in deepfake.parameters())
     assert not deepfake.training
-    assert deepfake.provenance
+    assert deepfake.provenance["origin"]
     torch.testing.assert_close(dict(deepfake.state_dict()), before, rtol=0, atol=0)
 
 

@@ -89,7 +89,7 @@ def test_the_publishers_file_loads_as_it_is(
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     deepfake = deepfakes.load("stargan-celeba-128", weights=path)
     assert deepfake.name == "stargan-celeba-128"
-    assert "200000-G.ckpt" in deepfake.provenance
+    assert deepfake.provenance["file"] == "200000-G.ckpt"
     faces = example_faces(2, size=32)
     targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
     expected = published.train()(faces, targets)

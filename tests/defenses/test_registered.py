@@ -29,7 +29,7 @@ LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
 def deepfake() -> Deepfake:
     """A small StarGAN that was never trained."""
     torch.manual_seed(0)
-    network = StarGAN(Generator(conv_dim=8, repeat_num=1), "random weights")
+    network = StarGAN(Generator(conv_dim=8, repeat_num=1), {"origin": "random weights"})
     network.freeze()
     return network
 

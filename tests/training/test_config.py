@@ -87,6 +87,15 @@ def test_a_wrong_defense_configuration(tmp_path: Path, text: str, message: str) 
         ("[[stages]]\nimage_size = 64\nsteps = 3\nstep = 1", "unknown key step;"),
         ("[[stages]]\nimage_size = 64\nsteps = 3\npatches = 3", "patches = 3: must be a power"),
         ("[[stages]]\nimage_size = 64\nsteps = 3\nadversarial = 'lsgan'", "adversarial = 'lsgan'"),
+        (
+            "[[stages]]\nimage_size = 64\nsteps = 3\nadversarial = 'none'\n"
+            "[stages.cycle_channels]\njitter = 1",
+            "cycle_channels: need an adversarial stage",
+        ),
+        (
+            "[[stages]]\nimage_size = 64\nsteps = 3\n[stages.cycle_channels]\njitter = 0",
+            "cycle_channels: every weight must be positive",
+        ),
         ("start = 'zero'\n[[stages]]\nimage_size = 64\nsteps = 3", "start = 'zero'"),
     ],
 )

@@ -47,10 +47,12 @@ LESSONS = DeepfakeStage(
 
 GUIDED = dataclasses.replace(LESSONS, image_size=128, guidance=0.5, cycle=1.0)
 
+BEHIND_CHANNELS = dataclasses.replace(HINGE, cycle_channels={"jitter": 1.0, "round": 1.0})
+
 STAGES = {
     "guided": (GUIDED, dataclasses.replace(GUIDED, steps=2)),
     "lessons": (LESSONS, dataclasses.replace(LESSONS, amplify=(2, 2, 2, 2, 2)), HINGE),
-    "hinge": (REPRODUCE, HINGE, dataclasses.replace(HINGE, image_size=32, steps=2)),
+    "hinge": (REPRODUCE, BEHIND_CHANNELS, dataclasses.replace(HINGE, image_size=32, steps=2)),
     "wgan-gp": (WGAN, dataclasses.replace(WGAN, image_size=16, patches=4)),
 }
 
@@ -125,6 +127,13 @@ def test_classification_loss_sums_domains_and_averages_faces() -> None:
     sure = np.log1p(np.exp(-2))
     expected = (5 * np.log(2) + 3 * np.log(2) + 2 * sure) / 2
     assert classification_loss(logits, labels).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_domains_may_count_more() -> None:
+    logits, labels = torch.tensor([[0.0, 2.0], [1.0, -1.0]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    each = torch.stack([classification_loss(logits[:, [i]], labels[:, [i]]) for i in (0, 1)])
+    weighted = classification_loss(logits, labels, (1.0, 3.0))
+    torch.testing.assert_close(weighted, each[0] + 3 * each[1])
 
 
 def test_reconstruction_counts_coarse_errors_more() -> None:
@@ -242,6 +251,25 @@ def test_lessons_are_undone_under_own_labels(make: Make) -> None:
     assert "cycle" not in updates(make(tiny(stage)), 1)
 
 
+def test_an_edit_is_undone_behind_channels(make: Make) -> None:
+    stage = dataclasses.replace(HINGE, identity=0.0, cycle_channels={"brightness+30": 1.0})
+    run = make(tiny(stage, residual=True))
+    run.generator.amplify_(0.0)
+    sources: list[Tensor] = []
+    edit = run._edit
+
+    def watched(faces: Tensor, targets: Tensor) -> Tensor:
+        sources.append(faces)
+        return edit(faces, targets)
+
+    run._edit = watched
+    figures = run.update()
+    faces, undone = sources[-2:]
+    assert (undone > faces + 0.02).float().mean() > 0.5
+    # A network that copies has nothing to undo: what it is compared with went the same way.
+    assert figures["cycle"].item() == 0
+
+
 @pytest.mark.parametrize("beside", ["lessons", "discriminator"])
 def test_edits_come_to_convince_the_guide(make: Make, beside: str) -> None:
     stage = GUIDED
@@ -287,6 +315,22 @@ def test_starting_from_a_trained_generator(make: Make, tmp_path: Path) -> None:
         torch.testing.assert_close(dict(weights), dict(trained), rtol=0, atol=0)
     with pytest.raises(ConfigError, match=r"trained\.pt: its conv_dim, repeat_num or kind is not"):
         make(tiny(HINGE, conv_dim=8)).start_from(tmp_path / "trained.pt")
+
+
+def test_a_start_may_be_amplified(make: Make, tmp_path: Path) -> None:
+    trained = make(tiny(HINGE, residual=True, seed=1)).generator
+    trained.amplify_(0.01)
+    torch.save(trained.state_dict(), tmp_path / "trained.pt")
+    run = make(tiny(HINGE, residual=True, amplify_start=1.5))
+    run.start_from(tmp_path / "trained.pt")
+    faces, labels = run.batches.next()
+    with torch.no_grad():
+        once, more = (net(faces, labels) - faces for net in (trained, run.generator))
+    assert once.abs().max() > 1e-3
+    torch.testing.assert_close(more, 1.5 * once, rtol=0.01, atol=1e-5)
+    torch.save(Generator(4, repeat_num=1).state_dict(), tmp_path / "whole.pt")
+    with pytest.raises(ConfigError, match=r"whole\.pt: only what a residual network adds"):
+        make(tiny(HINGE, amplify_start=1.5)).start_from(tmp_path / "whole.pt")
 
 
 def test_a_generator_step_leaves_the_discriminator_alone(make: Make) -> None:

@@ -54,7 +54,7 @@ class Shy(Shift):
 
 def stargan() -> StarGAN:
     torch.manual_seed(0)
-    deepfake = StarGAN(Generator(4, repeat_num=1), "random weights")
+    deepfake = StarGAN(Generator(4, repeat_num=1), {"origin": "random weights"})
     deepfake.freeze()
     return deepfake
 

@@ -23,6 +23,9 @@ def deepfake(
     gradient: bool = typer.Option(
         False, "--gradient", help="With its gradient, for gradient steps without torch."
     ),
+    amplify: float = typer.Option(
+        1.0, min=0.0, help="Factor of what a residual network adds to a face: stronger edits."
+    ),
 ) -> None:
     """Export a StarGAN generator (the average of its weights)."""
     require("train")
@@ -39,6 +42,7 @@ def deepfake(
     kind = DifferentiatedGenerator if gradient else Generator
     network = kind(config.conv_dim, len(ATTRIBUTES), config.repeat_num, config.residual)
     network.load_state_dict(state["average"])
+    network.amplify_(amplify)
     targets = torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 1]])
     inputs = {"faces": example_faces(), "targets": targets}
     outputs = ["edited", "gradient"] if gradient else ["edited"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -21,13 +21,14 @@ class Deepfake(nn.Module, ABC):
         name: its name in the registry.
         edits: names of the edits it offers.
         size: side in pixels of the faces it was trained on.
-        provenance: which weights these are and where they come from, for a record.
+        provenance: where its weights come from, for a record: ``origin``, and ``file`` and
+            ``sha256`` where they are in a file.
     """
 
     name: str
     edits: tuple[str, ...]
     size: int
-    provenance: str
+    provenance: Mapping[str, str]
 
     @abstractmethod
     def targets(self, edit: str, labels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Layer names and shapes are the publisher's (github.com/yunjey/stargan), so a pub
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -152,6 +153,18 @@ class Generator(nn.Module):
         self.load_state_dict(others)
 
     @torch.no_grad()
+    def amplify_(self, factor: float) -> None:
+        """Multiply what a residual network adds to a face, as far as its tanh is still linear.
+
+        Raises:
+            ConfigError: the network adds nothing: it makes whole faces.
+        """
+        if factor != 1 and self.skip is None:
+            raise ConfigError("only what a residual network adds to a face can be amplified")
+        last = [m for m in self.main if isinstance(m, nn.Conv2d)][-1]
+        last.weight.mul_(factor)
+
+    @torch.no_grad()
     def start_near_identity_(self) -> None:
         """Set fresh weights so that the network starts by nearly copying its input.
 
@@ -269,13 +282,13 @@ class StarGAN(Deepfake):
 
     Args:
         generator: the trained network.
-        provenance: where its weights come from.
+        provenance: where its weights come from (`unmorph.deepfakes.base.Deepfake`).
     """
 
     edits = ATTRIBUTES
     size = 128
 
-    def __init__(self, generator: Generator, provenance: str) -> None:
+    def __init__(self, generator: Generator, provenance: Mapping[str, str]) -> None:
         super().__init__()
         self.generator = generator
         self.provenance = provenance
@@ -291,7 +304,8 @@ class StarGAN(Deepfake):
 
 
 def _load(path: Path, origin: str) -> StarGAN:
-    return StarGAN(load_generator(path), f"{origin}, {path.name}, SHA-256 {sha256(path)}")
+    provenance = {"origin": origin, "file": path.name, "sha256": sha256(path)}
+    return StarGAN(load_generator(path), provenance)
 
 
 @register("stargan")

@@ -74,7 +74,7 @@ def open_deepfake(
         network = _OnnxDeepfake(path)
         return network, {"name": path.stem, "edits": list(network.edits), **_file(path)}
     deepfake = deepfakes.load(name, weights=weights, device=device)
-    about = {"name": name, "edits": list(deepfake.edits), "provenance": deepfake.provenance}
+    about = {"name": name, "edits": list(deepfake.edits), **deepfake.provenance}
     return deepfake, about
 
 

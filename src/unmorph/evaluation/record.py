@@ -35,7 +35,7 @@ class Record:
     Attributes:
         created: when it ended, ISO 8601 in UTC.
         dataset: name, split, number of faces, SHA-256 of its files and of the list of photos.
-        deepfake: name, edits, SHA-256 of its weights, whatever it says about its provenance.
+        deepfake: name, edits, file and SHA-256 of its weights, and where they come from.
         defense: name, and epsilon and SHA-256 of its weights where it has them.
         judge: the attribute judge's name and SHA-256, or None.
         settings: the options of the run, the seed among them.

@@ -382,7 +382,4 @@ def _run_table(records: Sequence[Record]) -> Table:
 
 def _weights(participant: Mapping[str, Any]) -> str:
     """Return the first digits of the SHA-256 of what a record says was run, where it is a file."""
-    # A registered deepfake's provenance ends with it.
-    known = str(participant.get("sha256") or participant.get("provenance", ""))
-    digest = known.rpartition(" ")[2]
-    return digest[:12] if len(digest) == 64 else "-"
+    return str(participant.get("sha256", ""))[:12] or "-"

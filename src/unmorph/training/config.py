@@ -40,6 +40,8 @@ class DeepfakeStage:
         cycle, identity: weights of the L1 cycle reconstruction and of the L1 reconstruction under
             own labels; with lessons, both are measured as those are, and ``identity`` counts
             those under own labels once more.
+        cycle_channels: where given, what befalls an edited face before its edit is undone, as in
+            `DefenseConfig.channels`; the face that it is compared with goes through the same.
         copied: share of the batch's faces that both reconstructions take.
         coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
             instance normalisation forgets brightness, contrast and tint first.
@@ -55,6 +57,7 @@ class DeepfakeStage:
         amplify: how much stronger the lessons are than its edits, a factor for each domain.
         guidance: weight, beside the lessons or the discriminator, of the domain classification
             loss of a classifier that reads the edits through jitter and noise.
+        guidance_domains: how much each domain counts in that loss.
     """
 
     image_size: int
@@ -71,6 +74,7 @@ class DeepfakeStage:
     real_classification: float = 1.0
     cycle: float = 10.0
     identity: float = 0.0
+    cycle_channels: dict[str, float] = field(default_factory=dict)
     copied: float = 1.0
     coarse: float = 0.0
     penalty: float = 10.0
@@ -81,6 +85,7 @@ class DeepfakeStage:
     lessons: int = 0
     amplify: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
     guidance: float = 0.0
+    guidance_domains: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
@@ -95,6 +100,9 @@ class DeepfakeStage:
         edits = self.lessons or self.adversarial != "none"
         if self.guidance and not (edits and self.image_size == 128):
             raise ConfigError("guidance: needs edits, taught or adversarial, and faces of 128")
+        _positive_weights("cycle_channels", self.cycle_channels)
+        if self.cycle_channels and (self.lessons or not (self.cycle and edits)):
+            raise ConfigError("cycle_channels: need an adversarial stage with a cycle")
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,8 @@ class DeepfakeConfig:
         discriminator_conv_dim: channels after the discriminator's first convolution.
         start: ``random`` weights (the publisher's) or ``near-identity``
             (`unmorph.deepfakes.stargan.Generator.start_near_identity_`).
+        amplify_start: factor of what a residual generator that the run starts from
+            (--start-from) adds to a face.
         seed: of the weights, the order of the faces and the targets.
         precision: ``bf16`` (autocast) or ``fp32``.
         compile: whether to compile the networks (needs a C++ compiler on a CPU).
@@ -121,6 +131,7 @@ class DeepfakeConfig:
     discriminator_conv_dim: int = 64
     residual: bool = False
     start: str = "random"
+    amplify_start: float = 1.0
     seed: int = 0
     precision: str = "fp32"
     compile: bool = False
@@ -130,6 +141,7 @@ class DeepfakeConfig:
         _one_of("precision", self.precision, ("fp32", "bf16"))
         _one_of("start", self.start, ("random", "near-identity"))
         _positive(self, "conv_dim", "repeat_num", "discriminator_conv_dim", "report_every")
+        _positive(self, "amplify_start")
         if not self.stages:
             raise ConfigError("a deepfake config needs at least one [[stages]] table")
 
@@ -199,8 +211,7 @@ class DefenseConfig:
             raise ConfigError(
                 f"without {self.without}: a PSNR to keep would make up for it; leave psnr out"
             )
-        if any(weight <= 0 for weight in self.channels.values()):
-            raise ConfigError("channels: every weight must be positive")
+        _positive_weights("channels", self.channels)
 
     @property
     def measures_features(self) -> bool:
@@ -246,6 +257,11 @@ def _positive(config: object, *keys: str) -> None:
     for key in keys:
         if getattr(config, key) <= 0:
             raise ConfigError(f"{key} = {getattr(config, key)}: must be positive")
+
+
+def _positive_weights(key: str, weights: dict[str, float]) -> None:
+    if any(weight <= 0 for weight in weights.values()):
+        raise ConfigError(f"{key}: every weight must be positive")
 
 
 def load_config(path: str | Path, kind: type[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.channels.differentiable import RandomChannels
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
@@ -36,9 +37,18 @@ _SQUARED = 20.0
 _GUIDE_JITTER, _GUIDE_NOISE = 0.05, 0.5
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross entropy summed over the domains, mean over the faces (the publisher's)."""
-    loss = F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
+def classification_loss(
+    logits: Tensor, labels: Tensor, domains: Sequence[float] | None = None
+) -> Tensor:
+    """Binary cross entropy summed over the domains, mean over the faces (the publisher's).
+
+    Args:
+        logits: (N, domains).
+        labels: the same shape, of 0 and 1.
+        domains: how much each domain counts; None: all alike.
+    """
+    weights = None if domains is None else logits.new_tensor(domains, dtype=torch.float32)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), labels, weights, reduction="sum")
     return loss / len(labels)
 
 
@@ -239,6 +249,7 @@ class DeepfakeTrainer:
         """
         try:
             self.generator.start_from_(load_generator(path))
+            self.generator.amplify_(self.config.amplify_start)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
         self.average = {k: v.clone() for k, v in self.generator.state_dict().items()}
@@ -342,7 +353,7 @@ class DeepfakeTrainer:
         shown = add_noise(shown, _GUIDE_NOISE, self.random)
         with autocast(self.config.precision):
             logits = self.guide(shown.contiguous(memory_format=torch.channels_last))
-        return classification_loss(logits, targets)
+        return classification_loss(logits, targets, self.current.guidance_domains)
 
     def _update_discriminator(
         self, faces: Tensor, labels: Tensor, fakes: Tensor
@@ -386,16 +397,21 @@ class DeepfakeTrainer:
         # What the generator is to make the faces from: one pass over all of it.
         count = math.ceil(stage.copied * len(faces))
         originals = faces[:count]
-        copies: dict[str, Tensor] = {}
+        copies: dict[str, tuple[Tensor, Tensor]] = {}
         if stage.cycle:
-            copies["cycle"], weights["cycle"] = fakes[:count], stage.cycle
+            copies["cycle"], weights["cycle"] = (fakes[:count], originals), stage.cycle
+            if stage.cycle_channels:
+                passage = RandomChannels(stage.cycle_channels, self.random).draw(count)
+                copies["cycle"] = passage(fakes[:count]), passage(originals)
         if stage.identity:
-            copies["identity"], weights["identity"] = originals, stage.identity
+            copies["identity"], weights["identity"] = (originals, originals), stage.identity
         if copies:
-            sources = torch.cat(list(copies.values()))
+            sources = torch.cat([source for source, _ in copies.values()])
             rebuilt = self._edited(sources, labels[:count].repeat(len(copies), 1))
-            for name, copied in zip(copies, rebuilt.chunk(len(copies)), strict=True):
-                losses[name] = reconstruction_loss(copied, originals, stage.coarse)
+            for (name, (_, wanted)), copied in zip(
+                copies.items(), rebuilt.chunk(len(copies)), strict=True
+            ):
+                losses[name] = reconstruction_loss(copied, wanted, stage.coarse)
         total = sum((weights[name] * value for name, value in losses.items()), torch.zeros(()))
         self._apply(self.generator_adam, total)
         self.discriminator.requires_grad_(True)
