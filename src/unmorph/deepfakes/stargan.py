@@ -304,8 +304,8 @@ class StarGAN(Deepfake):
 
 
 def _load(path: Path, origin: str) -> StarGAN:
-    provenance = {"origin": origin, "file": path.name, "sha256": sha256(path)}
-    return StarGAN(load_generator(path), provenance)
+    generator = load_generator(path)
+    return StarGAN(generator, {"origin": origin, "file": path.name, "sha256": sha256(path)})
 
 
 @register("stargan")
