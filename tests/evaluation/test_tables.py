@@ -95,6 +95,12 @@ def test_runs_say_which_weights_they_are_of(
     assert (row["its weights"], row["the deepfake's weights"]) == ("0" * 12, digits)
 
 
+def test_records_of_several_deepfakes_are_named_as_such(record: Record) -> None:
+    other = dataclasses.replace(record, deepfake={**record.deepfake, "sha256": "b" * 64})
+    assert "more than one deepfake" in build_report([record, other]).introduction
+    assert "more than one deepfake" not in build_report([record, record]).introduction
+
+
 def test_a_changed_paper_setting_is_not_the_papers(record: Record) -> None:
     changed = named(record, name="pgd-paper", changed={"steps": "10"})
     (row,) = rows(build_report([changed]), "Table 1")

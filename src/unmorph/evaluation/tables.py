@@ -36,6 +36,9 @@ set, in brackets how ours stand to them: as a ratio, or for PSNR and SSIM as a d
 deepfake is the publisher's StarGAN, ours is named below; the scale of its "perceptual" column is
 unknown, so there the two do not compare."""
 
+_SEVERAL = """ The records are of more than one deepfake, side by side only where
+they share it: "The runs" says whose is whose."""
+
 _PERCEPTUAL = "other scale"
 
 
@@ -65,7 +68,10 @@ def build_report(
         sections.append(Section("Edit by edit", "", _edit_table(main)))
     if evaluations:
         sections.append(Section("The runs", "", _run_table(evaluations)))
-    return Document("Evaluation", _INTRODUCTION, sections, pictures)
+    introduction = _INTRODUCTION
+    if len({_weights(record.deepfake) for record in evaluations}) > 1:
+        introduction += _SEVERAL
+    return Document("Evaluation", introduction, sections, pictures)
 
 
 def render_summary(record: Record) -> str:
