@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from unmorph import deepfakes
 from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
+from unmorph.deepfakes.stargan import load_generator
 from unmorph.export import example_faces
 from unmorph.runtime import OnnxClassifier, OnnxDefense
 from unmorph.training.classifier import ClassifierTrainer
@@ -62,8 +63,22 @@ def train(data: Path, tmp_path: Path) -> Run:
     return run
 
 
-def export(kind: str, checkpoint: Path, output: Path) -> Result:
-    return CliRunner().invoke(app, ["export", kind, str(checkpoint), "-o", str(output)])
+def export(kind: str, checkpoint: Path, output: Path, *more: str) -> Result:
+    return CliRunner().invoke(app, ["export", kind, str(checkpoint), "-o", str(output), *more])
+
+
+def test_an_export_may_be_amplified(train: Run, tmp_path: Path) -> None:
+    (tmp_path / "deepfake.toml").write_text("residual = true\n" + CONFIGS["deepfake"])
+    assert train("deepfake").exit_code == 0
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    files = tmp_path / "plain.onnx", tmp_path / "amplified.onnx"
+    for path, more in zip(files, ((), ("--amplify", "2")), strict=True):
+        assert export("deepfake", checkpoint, path, *more).exit_code == 0
+    plain, amplified = (load_generator(path).state_dict() for path in files)
+    last = [name for name in plain if name.startswith("main.")][-1]
+    for name, value in plain.items():
+        expected = 2 * value if name == last else value
+        torch.testing.assert_close(amplified[name], expected, rtol=1e-3, atol=1e-6)
 
 
 def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:

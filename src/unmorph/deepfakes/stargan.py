@@ -19,7 +19,7 @@ from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes.base import Deepfake, register
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.runtime import SHIPPED
-from unmorph.weights.store import locate, sha256
+from unmorph.weights.store import identity, locate
 from unmorph.weights.tensors import read_tensors
 
 #: What a published file holds beyond the weights: the publisher's layer tracks running statistics
@@ -304,8 +304,7 @@ class StarGAN(Deepfake):
 
 
 def _load(path: Path, origin: str) -> StarGAN:
-    generator = load_generator(path)
-    return StarGAN(generator, {"origin": origin, "file": path.name, "sha256": sha256(path)})
+    return StarGAN(load_generator(path), {"origin": origin, **identity(path)})
 
 
 @register("stargan")

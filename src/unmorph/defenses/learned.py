@@ -14,7 +14,7 @@ from unmorph.defenses.base import Defense, Options, register
 from unmorph.defenses.l2 import L2PGD, L2Options
 from unmorph.refining import AIMS, MOMENTUM, stride
 from unmorph.runtime import DEFENSES, OnnxDefense, shipped_defense
-from unmorph.weights.store import sha256
+from unmorph.weights.store import identity
 
 
 class LearnedDefense(Defense):
@@ -40,7 +40,7 @@ class LearnedDefense(Defense):
     def about(self) -> dict[str, Any]:
         """Return what a record says: epsilon, which file it is, what its loss was without."""
         path, without = self.network.path, self.network.without
-        return {**super().about(), "file": path.name, "sha256": sha256(path), "without": without}
+        return {**super().about(), **identity(path), "without": without}
 
 
 @register("shipped", Options())

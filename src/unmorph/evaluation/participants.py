@@ -16,7 +16,7 @@ from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Subject
 from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake
-from unmorph.weights.store import sha256
+from unmorph.weights.store import identity
 
 #: The classifier that is part of the package: it labels photos.
 SHIPPED_CLASSIFIER = SHIPPED / "attributes.onnx"
@@ -53,10 +53,6 @@ class _OnnxDeepfake:
         return self._edit(faces, edit)
 
 
-def _file(path: Path) -> dict[str, str]:
-    return {"file": path.name, "sha256": sha256(path)}
-
-
 def open_deepfake(
     name: str, weights: Path | None = None, device: str = "cpu"
 ) -> tuple[Deepfake, dict[str, Any]]:
@@ -72,7 +68,7 @@ def open_deepfake(
     if name.endswith(".onnx"):
         path = Path(name)
         network = _OnnxDeepfake(path)
-        return network, {"name": path.stem, "edits": list(network.edits), **_file(path)}
+        return network, {"name": path.stem, "edits": list(network.edits), **identity(path)}
     deepfake = deepfakes.load(name, weights=weights, device=device)
     about = {"name": name, "edits": list(deepfake.edits), **deepfake.provenance}
     return deepfake, about
@@ -129,7 +125,7 @@ def open_judge(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
     Raises:
         WeightsError: the file is absent or no classifier.
     """
-    return _through_numpy(OnnxClassifier(path).logits), _file(path)
+    return _through_numpy(OnnxClassifier(path).logits), identity(path)
 
 
 def open_subject(

@@ -101,7 +101,7 @@ class DeepfakeStage:
         if self.guidance and not (edits and self.image_size == 128):
             raise ConfigError("guidance: needs edits, taught or adversarial, and faces of 128")
         _positive_weights("cycle_channels", self.cycle_channels)
-        if self.cycle_channels and (self.lessons or not (self.cycle and edits)):
+        if self.cycle_channels and (self.adversarial == "none" or not self.cycle):
             raise ConfigError("cycle_channels: need an adversarial stage with a cycle")
 
 

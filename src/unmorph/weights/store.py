@@ -32,6 +32,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def identity(path: Path) -> dict[str, str]:
+    """Return what a record says of a file of weights: ``file``, its name, and ``sha256``."""
+    return {"file": path.name, "sha256": sha256(path)}
+
+
 def cache_folder() -> Path:
     """Return the folder that keeps fetched weights."""
     import pooch
