@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from unmorph.metrics.pixels import ssim
 from unmorph.perceptual import VGGFeatures
 
 #: Added to how far an edit moves a face before a loss is divided by it: the least that counts.
@@ -38,9 +39,20 @@ def relative_weight(faces: Tensor, edited: Tensor) -> Tensor:
     return 1 / (pixel_loss(faces, edited) + LEAST_MOVEMENT)
 
 
-def magnitude_loss(pixel: Tensor, feature: Tensor, lambda_feat: float) -> Tensor:
-    """L_mag, equation 6: how visible the protection is."""
-    return pixel + lambda_feat * feature
+def structure_loss(faces: Tensor, protected: Tensor) -> Tensor:
+    """1 - SSIM of the protected face; (N, 3, H, W) to (N,). Not in the paper."""
+    return 1 - ssim(faces, protected)
+
+
+def magnitude_loss(
+    pixel: Tensor,
+    feature: Tensor,
+    lambda_feat: float,
+    structure: Tensor | float = 0.0,
+    lambda_ssim: float = 0.0,
+) -> Tensor:
+    """L_mag, equation 6: how visible the protection is; `structure_loss` is an addition of ours."""
+    return pixel + lambda_feat * feature + lambda_ssim * structure
 
 
 def adversarial_loss(protected: Tensor, edited: Tensor) -> Tensor:

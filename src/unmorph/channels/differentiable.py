@@ -81,18 +81,22 @@ class RandomChannels:
     def draw(self, count: int) -> Callable[[Tensor], Tensor]:
         """Return one passage for batches of ``count`` faces.
 
-        It does the same to every batch, so that a face and its protected twin share their crop.
+        It does the same to every batch, so that a face and its protected twin share their crop;
+        several batches may be joined to one.
         """
         drawn = torch.multinomial(self._weights, count, True, generator=self.generator)
         seeds = torch.randint(2**31, (count,), generator=self.generator).tolist()
         return partial(self._pass, drawn, seeds)
 
     def _pass(self, drawn: Tensor, seeds: Sequence[int], faces: Tensor) -> Tensor:
+        batches = len(faces) // len(drawn)
+        drawn, seeds = drawn.repeat(batches), [*seeds] * batches
         parts, places = [], []
         for index in drawn.unique().tolist():
             chosen = (drawn == index).nonzero()[:, 0].tolist()
             channel = self._channels[index]
-            parts.append(channel(faces[chosen], [seeds[face] for face in chosen]))
+            where = torch.tensor(chosen, device=faces.device)
+            parts.append(channel(faces[where], [seeds[face] for face in chosen]))
             places += chosen
         order = torch.tensor(places, device=faces.device).argsort()
         return torch.cat(parts)[order]
@@ -282,8 +286,9 @@ def _jpeg(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     height, width = faces.shape[2:]
     padding = (0, -width % 16, 0, -height % 16)
     wide = F.pad(faces, padding, mode="replicate") * _LEVELS  # -127.5 .. 127.5
-    colours = faces.new_tensor(_YCBCR)
-    planes = torch.einsum("ij,njhw->nihw", colours, wide)
+    colours = torch.tensor(_YCBCR, dtype=torch.float64)
+    forth, back = colours.to(faces), colours.inverse().to(faces)
+    planes = torch.einsum("ij,njhw->nihw", forth, wide)
     luma = _whole(planes[:, :1] - 0.5)
     chroma = _whole(F.avg_pool2d(_whole(planes[:, 1:]), 2))
     quality = round(value)
@@ -292,7 +297,7 @@ def _jpeg(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     # Twice the size with weights 3/4 and 1/4, as libjpeg's "fancy upsampling".
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     planes = torch.cat([luma + 0.5, chroma], dim=1)
-    decoded = torch.einsum("ij,njhw->nihw", colours.inverse(), planes)
+    decoded = torch.einsum("ij,njhw->nihw", back, planes)
     return decoded[..., :height, :width] / _LEVELS
 
 

@@ -26,6 +26,7 @@ _DATA = typer.Option(
 )
 _OUT = typer.Option(..., "-o", "--out", help="Folder for checkpoint, log and pictures.")
 _RESUME = typer.Option(False, "--resume", help="Go on from the checkpoint in --out.")
+_DEVICE = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ...")
 _CACHE = typer.Option(None, help="Folder for decoded faces (a few gigabytes); default: user cache.")
 
 
@@ -46,6 +47,7 @@ def deepfake(
     out: Path = _OUT,
     resume: bool = _RESUME,
     cache: Path | None = _CACHE,
+    device: str = _DEVICE,
     start_from: Path | None = typer.Option(
         None, help="Begin with the weights of a trained generator, such as an export."
     ),
@@ -64,7 +66,7 @@ def deepfake(
 
     settings = load_config(config, DeepfakeConfig)
     train, val = _splits(data)
-    run = DeepfakeTrainer(settings, train, val, out, _cache(cache), teacher, guide)
+    run = DeepfakeTrainer(settings, train, val, out, _cache(cache), teacher, guide, device)
     if start_from is not None and not resume:
         run.start_from(start_from)
     _go(run, out, resume)
@@ -77,6 +79,7 @@ def defense(
     out: Path = _OUT,
     resume: bool = _RESUME,
     cache: Path | None = _CACHE,
+    device: str = _DEVICE,
     weights: Path | None = typer.Option(
         None, help="Weights of the deepfake in place of its own: a checkpoint's export."
     ),
@@ -107,7 +110,7 @@ def defense(
         tensors = load_tensors("vgg16", weights_from)
         features = VGGFeatures(settings.feature_layers, weights=tensors)
     network = deepfakes.load(settings.deepfake, weights)
-    run = DefenseTrainer(settings, network, train, val, out, _cache(cache), features)
+    run = DefenseTrainer(settings, network, train, val, out, _cache(cache), features, device)
     if start_from is not None and not resume:
         run.start_from(start_from)
     _go(run, out, resume)
@@ -120,6 +123,7 @@ def classifier(
     out: Path = _OUT,
     resume: bool = _RESUME,
     cache: Path | None = _CACHE,
+    device: str = _DEVICE,
 ) -> None:
     """Train an attribute classifier: the labeller of photos or the judge of edits."""
     require("train")
@@ -128,7 +132,7 @@ def classifier(
 
     settings = load_config(config, ClassifierConfig)
     train, val = _splits(data)
-    _go(ClassifierTrainer(settings, train, val, out, _cache(cache)), out, resume)
+    _go(ClassifierTrainer(settings, train, val, out, _cache(cache), device), out, resume)
 
 
 def _splits(data: Path) -> tuple[FaceDataset, FaceDataset]:

@@ -46,19 +46,24 @@ class PerturbationGenerator(Defense):
     Args:
         width: channels of the first level; the next have 2, 4, then 8 times as many. The paper
             gives none; the pix2pix network has 64.
+        max_width: the most channels of any level; None: as many as it asks for. Nearly all weights
+            lie in the deep levels, nearly all the work in the first.
         epsilon: bound of the perturbation on the scale [-1,1].
     """
 
-    def __init__(self, width: int = 64, epsilon: float = 0.05) -> None:
+    def __init__(
+        self, width: int = 64, epsilon: float = 0.05, max_width: int | None = None
+    ) -> None:
         super().__init__(epsilon)
         self.width = width
-        channels = [width * factor for factor in (1, 2, 4, 8, 8, 8, 8)]
+        most = 8 * width if max_width is None else max_width
+        channels = [min(width * factor, most) for factor in (1, 2, 4, 8, 8, 8, 8)]
         levels = _Level(channels[-2], channels[-1], None)
         for outer, inner in reversed(list(pairwise(channels[:-1]))):
             levels = _Level(outer, inner, levels)
-        self.first = nn.Conv2d(3, width, 4, 2, 1)
+        self.first = nn.Conv2d(3, channels[0], 4, 2, 1)
         self.levels = levels
-        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * width, 3, 4, 2, 1))
+        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels[0], 3, 4, 2, 1))
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return the perturbation P(x), (N, 3, 128, 128) in [-epsilon, epsilon]."""

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 
+#: Where batches are without being asked for elsewhere.
+CPU = torch.device("cpu")
+
 
 class Batches:
     """Endless random batches of faces, each photo once an epoch, half of them mirrored.
@@ -18,15 +21,22 @@ class Batches:
         batch_size: faces a batch; the remainder of an epoch is dropped.
         generator: the only source of randomness. Restoring its state and `state` continues the
             sequence as if it had never stopped.
+        device: where the batches are wanted; any but the CPU takes all photos at once.
     """
 
     def __init__(
-        self, photos: np.ndarray, labels: np.ndarray, batch_size: int, generator: torch.Generator
+        self,
+        photos: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        generator: torch.Generator,
+        device: torch.device = CPU,
     ) -> None:
         self.photos = photos
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.float32))
+        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.float32)).to(device)
         self.batch_size = batch_size
         self.generator = generator
+        self._there = None if device.type == "cpu" else torch.from_numpy(photos).to(device)
         self._order = torch.empty(0, dtype=torch.int64)
         self._at = 0
 
@@ -46,13 +56,18 @@ class Batches:
         indices = self._order[self._at : self._at + self.batch_size]
         self._at += self.batch_size
         mirrored = torch.rand(len(indices), generator=self.generator) < 0.5
+        device = self.labels.device
+        picked = self._picked(indices) if self._there is None else self._there[indices.to(device)]
+        faces = picked.permute(0, 3, 1, 2).float() / 127.5 - 1
+        faces = torch.where(mirrored.to(device)[:, None, None, None], faces.flip(3), faces)
+        return faces.contiguous(memory_format=torch.channels_last), self.labels[indices.to(device)]
+
+    def _picked(self, indices: Tensor) -> Tensor:
         # Sorted reads keep a memory-mapped file fast; the batch is put back in its own order.
         ranks = np.argsort(indices.numpy())
         picked = np.empty((len(ranks), *self.photos.shape[1:]), dtype=np.uint8)
         picked[ranks] = self.photos[indices.numpy()[ranks]]
-        faces = torch.from_numpy(picked).permute(0, 3, 1, 2).float() / 127.5 - 1
-        faces = torch.where(mirrored[:, None, None, None], faces.flip(3), faces)
-        return faces.contiguous(memory_format=torch.channels_last), self.labels[indices]
+        return torch.from_numpy(picked)
 
 
 def random_edits(labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -62,9 +77,9 @@ def random_edits(labels: Tensor, generator: torch.Generator) -> Tensor:
         labels: the present ones, (N, 5) of 0 and 1.
         generator: the source of randomness.
     """
-    drawn = torch.randint(len(ATTRIBUTES), (len(labels),), generator=generator)
+    drawn = torch.randint(len(ATTRIBUTES), (len(labels),), generator=generator).to(labels.device)
     choices = torch.stack([edit_targets(labels, edit) for edit in ATTRIBUTES], dim=1)
-    return choices[torch.arange(len(labels)), drawn]
+    return choices[torch.arange(len(labels), device=labels.device), drawn]
 
 
 def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
@@ -77,7 +92,7 @@ def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor
     """
 
     def uniform(*shape: int) -> Tensor:
-        return (torch.rand(*shape, generator=generator) * 2 - 1) * amount
+        return (torch.rand(*shape, generator=generator) * 2 - 1).to(faces.device) * amount
 
     count = len(faces)
     contrast = 1 + uniform(count, 1, 1, 1)

@@ -16,7 +16,7 @@ from unmorph.attributes import ATTRIBUTES
 from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.errors import ConfigError, WeightsError
-from unmorph.layout import autocast, channels_last
+from unmorph.layout import autocast, channels_last, open_device
 from unmorph.training.batches import Batches, recolour
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
@@ -39,10 +39,10 @@ def jitter(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     count = len(faces)
 
     def uniform(*shape: int) -> Tensor:
-        return (torch.rand(*shape, generator=generator) * 2 - 1) * amount
+        return (torch.rand(*shape, generator=generator) * 2 - 1).to(faces.device) * amount
 
     scale = 1 + uniform(count)
-    theta = torch.zeros(count, 2, 3)
+    theta = torch.zeros(count, 2, 3, device=faces.device)
     theta[:, 0, 0] = theta[:, 1, 1] = scale
     theta[:, :, 2] = 2 * uniform(count, 2)
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
@@ -61,8 +61,11 @@ def add_noise(faces: Tensor, most: float, generator: torch.Generator) -> Tensor:
         most: the largest standard deviation.
         generator: the source of randomness.
     """
-    strength = torch.rand(len(faces), 1, 1, 1, generator=generator) * most
-    return faces + strength * torch.randn(faces.shape, generator=generator)
+    strength = torch.rand(len(faces), 1, 1, 1, generator=generator).to(faces.device) * most
+    # So many numbers are drawn where they are needed.
+    there = torch.Generator(faces.device)
+    there.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    return faces + strength * torch.randn(faces.shape, generator=there, device=faces.device)
 
 
 def load_classifier(path: Path) -> AttributeClassifier:
@@ -95,6 +98,7 @@ class ClassifierTrainer:
         train, val: faces with labels.
         folder: takes the checkpoint and the log.
         cache: folder for decoded faces.
+        device: where the network runs.
     """
 
     def __init__(
@@ -104,22 +108,24 @@ class ClassifierTrainer:
         val: FaceDataset,
         folder: Path,
         cache: Path,
+        device: str = "cpu",
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a classifier is trained on faces with labels, such as CelebA")
         self.config, self.folder = config, folder
+        self.device = open_device(device)
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.classifier = channels_last(AttributeClassifier(config.width))
+        self.classifier = channels_last(AttributeClassifier(config.width)).to(self.device)
         self.adam = torch.optim.AdamW(
             self.classifier.parameters(), config.learning_rate, weight_decay=0.05, fused=True
         )
         self.step = 0
         self.seconds = 0.0
         photos = decoded(train, SIZE, cache)
-        self.batches = Batches(photos, train.labels, config.batch_size, self.random)
-        self.val_faces = torch.from_numpy(to_faces(decoded(val, SIZE, cache)))
-        self.val_labels = torch.from_numpy(np.asarray(val.labels))
+        self.batches = Batches(photos, train.labels, config.batch_size, self.random, self.device)
+        self.val_faces = torch.from_numpy(to_faces(decoded(val, SIZE, cache))).to(self.device)
+        self.val_labels = torch.from_numpy(np.asarray(val.labels)).to(self.device)
         self._classify: Callable[[Tensor], Tensor] = self.classifier
         if config.compile:
             self._classify = torch.compile(self.classifier)
@@ -172,7 +178,7 @@ class ClassifierTrainer:
         faces = jitter(faces, self.config.jitter, self.random)
         if self.config.noise:
             faces = add_noise(faces, self.config.noise, self.random)
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             logits = self._classify(faces.contiguous(memory_format=torch.channels_last))
         loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
         self.adam.zero_grad(set_to_none=True)
@@ -184,7 +190,7 @@ class ClassifierTrainer:
     def report(self, log: RunLog) -> None:
         """Measure the accuracy of each attribute on val."""
         self.classifier.eval()
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             logits = torch.cat([self.classifier(faces) for faces in self.val_faces.split(64)])
         self.classifier.train()
         right = ((logits > 0) == (self.val_labels > 0)).float().mean(0)

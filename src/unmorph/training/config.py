@@ -41,7 +41,8 @@ class DeepfakeStage:
             own labels; with lessons, both are measured as those are, and ``identity`` counts
             those under own labels once more.
         cycle_channels: where given, what befalls an edited face before its edit is undone, as in
-            `DefenseConfig.channels`; the face that it is compared with goes through the same.
+            `DefenseConfig.channels`; the face that it is compared with goes through the same, and
+            is what is reproduced under own labels.
         copied: share of the batch's faces that both reconstructions take.
         coarse: weight, within both reconstructions, of the same L1 after 16x16 average pooling:
             instance normalisation forgets brightness, contrast and tint first.
@@ -152,7 +153,8 @@ class DefenseConfig:
 
     Attributes:
         deepfake: the registered deepfake to defend against.
-        width: channels of the U-Net's first level.
+        width, max_width: channels of the U-Net's first level, and the most of any
+            (`unmorph.defenses.PerturbationGenerator`).
         epsilon: bound of the perturbation on [-1,1].
         steps, batch_size, learning_rate: as in the paper by default.
         decay: ``constant``, ``cosine`` or ``linear``.
@@ -160,9 +162,11 @@ class DefenseConfig:
         muon: learning rate of Muon (`unmorph.training.muon`) for the convolutions' weights, with
             the same decay; 0: Adam's for all.
         lambda_mag, lambda_adv, lambda_feat: weights of equations 6 and 8; the paper gives none.
+        lambda_ssim: weight, within L_mag, of 1 - SSIM, which the paper's has not: it moves the
+            perturbation from smooth skin to where the face has detail.
         feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
-        feature_faces: on how many faces of a batch L_feat is measured: its mean is then an
-            estimate, but VGG16 costs more than the deepfake.
+        feature_faces: on how many faces of a batch L_feat and SSIM are measured: their means are
+            then estimates, but VGG16 costs more than the deepfake.
         without: the term of `LOSS_TERMS` that is left out, for an ablation; empty: none is.
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
@@ -178,6 +182,7 @@ class DefenseConfig:
 
     deepfake: str = "stargan"
     width: int = 64
+    max_width: int | None = None
     epsilon: float = 0.05
     steps: int = 200_000
     batch_size: int = 16
@@ -188,6 +193,7 @@ class DefenseConfig:
     lambda_mag: float = 10.0
     lambda_adv: float = 1.0
     lambda_feat: float = 1e-5
+    lambda_ssim: float = 0.0
     feature_layers: tuple[str, ...] = ("relu1_2", "relu2_2")
     feature_faces: int = 16
     without: str = ""

@@ -19,7 +19,7 @@ from unmorph.channels.differentiable import RandomChannels
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
-from unmorph.layout import autocast, channels_last
+from unmorph.layout import autocast, channels_last, open_device
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.classifier import add_noise, jitter, load_classifier
@@ -106,6 +106,7 @@ class DeepfakeTrainer:
         cache: folder for decoded faces and lessons.
         teacher: a trained generator's file; needed where a stage has lessons.
         guide: a trained classifier's file; needed where a stage has guidance.
+        device: where the networks run.
 
     Raises:
         ConfigError: the faces have no labels, or there is no teacher for lessons or no guide.
@@ -121,6 +122,7 @@ class DeepfakeTrainer:
         cache: Path,
         teacher: Path | None = None,
         guide: Path | None = None,
+        device: str = "cpu",
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a deepfake is trained on faces with labels, such as CelebA")
@@ -128,8 +130,10 @@ class DeepfakeTrainer:
             raise ConfigError("lessons need a teacher: name a trained generator with --teacher")
         if guide is None and any(stage.guidance for stage in config.stages):
             raise ConfigError("guidance needs a guide: name a trained classifier with --guide")
-        self.teacher = teacher
-        self.guide = None if guide is None else channels_last(load_classifier(guide))
+        self.teacher, self.device = teacher, open_device(device)
+        self.guide = None
+        if guide is not None:
+            self.guide = channels_last(load_classifier(guide)).to(self.device)
         self.config, self.train, self.val = config, train, val
         self.folder, self.cache = folder, cache
         torch.manual_seed(config.seed)
@@ -139,7 +143,7 @@ class DeepfakeTrainer:
         )
         if config.start == "near-identity":
             self.generator.start_near_identity_()
-        channels_last(self.generator)
+        channels_last(self.generator).to(self.device)
         self.average = {k: v.clone() for k, v in self.generator.state_dict().items()}
         self.stage = 0
         self.step = 0
@@ -165,7 +169,7 @@ class DeepfakeTrainer:
                     {name: value for name, value in kept if shapes.get(name) == value.shape},
                     strict=False,
                 )
-            self.discriminator = channels_last(fresh)
+            self.discriminator = channels_last(fresh).to(self.device)
         self.generator_adam = torch.optim.Adam(
             self.generator.parameters(), stage.generator_lr, betas=stage.betas, fused=True
         )
@@ -174,13 +178,13 @@ class DeepfakeTrainer:
         )
         photos = decoded(self.train, stage.image_size, self.cache)
         labels = np.asarray(self.train.labels)
-        self.batches = Batches(photos, labels, stage.batch_size, self.random)
+        self.batches = Batches(photos, labels, stage.batch_size, self.random, self.device)
         channels = stage.cycle_channels
         self.cycle_channels = RandomChannels(channels, self.random) if channels else None
         # Compiling the discriminator made its steps slower, 77 instead of 54 ms.
         self._edit: Callable[[Tensor, Tensor], Tensor] = self.generator
         if self.config.compile:
-            self._edit = torch.compile(self.generator)
+            self._edit = torch.compile(self.generator, dynamic=False)
         if stage.lessons and self.teacher is not None:
             shown = decoded(self.train, SIZE, self.cache)[: stage.lessons]
             self.lessons = Lessons(
@@ -237,7 +241,7 @@ class DeepfakeTrainer:
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_adam.load_state_dict(state["generator_adam"])
         self.discriminator_adam.load_state_dict(state["discriminator_adam"])
-        self.average = state["average"]
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
@@ -306,18 +310,19 @@ class DeepfakeTrainer:
         return {**figures, **self._update_generator(faces, labels, targets, fakes)}
 
     def _edited(self, faces: Tensor, targets: Tensor) -> Tensor:
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             return self._edit(faces, targets).float()
 
     def _targets(self, labels: Tensor) -> Tensor:
-        permuted = labels[torch.randperm(len(labels), generator=self.random)]
+        permuted = labels[torch.randperm(len(labels), generator=self.random).to(self.device)]
         single = torch.rand(len(labels), 1, generator=self.random) < self.current.single_edits
+        single = single.to(self.device)
         return torch.where(single, random_edits(labels, self.random), permuted)
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()
         same = self._edited(faces, labels)
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             _, logits = self.discriminator(faces)
         identity = reconstruction_loss(same, faces, self.current.coarse)
         classification = classification_loss(logits, labels)
@@ -328,9 +333,8 @@ class DeepfakeTrainer:
 
     def _study(self) -> dict[str, Tensor]:
         stage = self.current
-        faces, labels, targets, wanted = self.lessons.next(
-            stage.batch_size, stage.image_size, self.random
-        )
+        lesson = self.lessons.next(stage.batch_size, stage.image_size, self.random)
+        faces, labels, targets, wanted = (part.to(self.device) for part in lesson)
         edited = self._edited(faces, targets)
         own = own_labels(len(faces))
         losses = {"lessons": lesson_loss(edited, wanted)}
@@ -353,7 +357,7 @@ class DeepfakeTrainer:
         assert self.guide is not None  # refused at the start
         shown = jitter(edited, _GUIDE_JITTER, self.random)
         shown = add_noise(shown, _GUIDE_NOISE, self.random)
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             logits = self.guide(shown.contiguous(memory_format=torch.channels_last))
         return classification_loss(logits, targets, self.current.guidance_domains)
 
@@ -361,7 +365,7 @@ class DeepfakeTrainer:
         self, faces: Tensor, labels: Tensor, fakes: Tensor
     ) -> dict[str, Tensor]:
         stage = self.current
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             realness, logits = self.discriminator(torch.cat([faces, fakes]))
         real, fake = realness.float().chunk(2)
         classification = classification_loss(logits[: len(faces)], labels)
@@ -372,11 +376,13 @@ class DeepfakeTrainer:
         loss = adversarial + stage.real_classification * classification
         figures = {"real classification": classification.detach(), "critic": adversarial.detach()}
         if stage.adversarial == "wgan-gp":
-            mix = torch.rand(len(faces), 1, 1, 1, generator=self.random)
+            mix = torch.rand(len(faces), 1, 1, 1, generator=self.random).to(self.device)
             loss = loss + stage.penalty * gradient_penalty(self.discriminator, faces, fakes, mix)
         elif self.critic_updates % stage.penalty_every == 0:
-            signs = torch.randint(0, 2, labels.shape, generator=self.random) * 2.0 - 1
-            with autocast(self.config.precision):
+            signs = (
+                torch.randint(0, 2, labels.shape, generator=self.random).to(self.device) * 2.0 - 1
+            )
+            with autocast(self.config.precision, self.device.type):
                 penalty = r1_penalty(self.discriminator, faces, signs)
             loss = loss + stage.penalty * stage.penalty_every * penalty
             figures["R1"] = penalty.detach()
@@ -389,7 +395,7 @@ class DeepfakeTrainer:
     ) -> dict[str, Tensor]:
         stage = self.current
         self.discriminator.requires_grad_(False)
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             realness, logits = self.discriminator(fakes)
         classification = classification_loss(logits, targets)
         losses = {"adversarial": -realness.float().mean(), "fake classification": classification}
@@ -399,13 +405,13 @@ class DeepfakeTrainer:
         # What the generator is to make the faces from: one pass over all of it.
         count = math.ceil(stage.copied * len(faces))
         originals = faces[:count]
+        copied = fakes[:count]
+        if self.cycle_channels:
+            passage = self.cycle_channels.draw(count)
+            copied, originals = passage(torch.cat([copied, originals])).chunk(2)
         copies: dict[str, tuple[Tensor, Tensor]] = {}
         if stage.cycle:
-            copied, wanted = fakes[:count], originals
-            if self.cycle_channels:
-                passage = self.cycle_channels.draw(count)
-                copied, wanted = passage(copied), passage(wanted)
-            copies["cycle"], weights["cycle"] = (copied, wanted), stage.cycle
+            copies["cycle"], weights["cycle"] = (copied, originals), stage.cycle
         if stage.identity:
             copies["identity"], weights["identity"] = (originals, originals), stage.identity
         if copies:
@@ -437,9 +443,10 @@ class DeepfakeTrainer:
         net.load_state_dict(self.average)
         channels_last(net)
         photos = decoded(self.val, self.current.image_size, self.cache)[:VAL_FACES]
-        faces = torch.from_numpy(to_faces(photos)).contiguous(memory_format=torch.channels_last)
-        labels = torch.from_numpy(np.asarray(self.val.labels)[:VAL_FACES])
-        with autocast(self.config.precision):
+        faces = torch.from_numpy(to_faces(photos)).to(self.device)
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        labels = torch.from_numpy(np.asarray(self.val.labels)[:VAL_FACES]).to(self.device)
+        with autocast(self.config.precision, self.device.type):
             outputs = {edit: net(faces, edit_targets(labels, edit)).float() for edit in ATTRIBUTES}
             own = net(faces, labels).float()
         figures = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import ConfigError, WeightsError
-from unmorph.layout import autocast, channels_last
+from unmorph.layout import autocast, channels_last, open_device
 from unmorph.objectives import (
     adversarial_loss,
     feature_loss,
     magnitude_loss,
     pixel_loss,
     relative_weight,
+    structure_loss,
     total_loss,
 )
 from unmorph.perceptual import VGGFeatures
@@ -56,6 +57,7 @@ class DefenseTrainer:
         folder: takes the checkpoint, the log and the pictures.
         cache: folder for decoded faces.
         features: VGG16 for L_feat; needed where ``lambda_feat`` is not 0.
+        device: where the networks run.
     """
 
     def __init__(
@@ -67,17 +69,19 @@ class DefenseTrainer:
         folder: Path,
         cache: Path,
         features: VGGFeatures | None = None,
+        device: str = "cpu",
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a defense is trained on faces with labels, such as CelebA")
         self.config, self.folder = config, folder
-        self.features = features
-        self.deepfake = channels_last(deepfake)
+        self.device = open_device(device)
+        self.features = None if features is None else features.to(self.device)
+        self.deepfake = channels_last(deepfake).to(self.device)
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
-        self.defense = channels_last(PerturbationGenerator(config.width, config.epsilon))
-        self.average = channels_last(PerturbationGenerator(config.width, config.epsilon))
-        self.average.load_state_dict(self.defense.state_dict())
+        defense = PerturbationGenerator(config.width, config.epsilon, config.max_width)
+        self.defense = channels_last(defense).to(self.device)
+        self.average = copy.deepcopy(self.defense)
         self.average.eval().requires_grad_(False)
         parameters = list(self.defense.parameters())
         self.optimizers: list[torch.optim.Optimizer] = []
@@ -88,14 +92,15 @@ class DefenseTrainer:
         adam = torch.optim.Adam(parameters, config.learning_rate, betas=config.betas, fused=True)
         self.optimizers.append(adam)
         self.channels = RandomChannels(config.channels, self.random) if config.channels else None
-        self.lambda_mag = config.lambda_mag
+        # A tensor: to read its value at each step would have a GPU wait.
+        self.lambda_mag = torch.tensor(config.lambda_mag, device=self.device)
         self.step = 0
         self.seconds = 0.0
         photos = decoded(train, deepfake.size, cache)
-        self.batches = Batches(photos, train.labels, config.batch_size, self.random)
-        faces = to_faces(decoded(val, deepfake.size, cache)[:SOME_FACES])
-        self.val_faces = torch.from_numpy(faces).contiguous(memory_format=torch.channels_last)
-        self.val_labels = torch.from_numpy(np.asarray(val.labels)[:SOME_FACES])
+        self.batches = Batches(photos, train.labels, config.batch_size, self.random, self.device)
+        faces = torch.from_numpy(to_faces(decoded(val, deepfake.size, cache)[:SOME_FACES]))
+        self.val_faces = faces.to(self.device).contiguous(memory_format=torch.channels_last)
+        self.val_labels = torch.from_numpy(np.asarray(val.labels)[:SOME_FACES]).to(self.device)
         self._perturb: Callable[[Tensor], Tensor] = self.defense
         self._edit: Callable[[Tensor, Tensor], Tensor] = self.deepfake
         if config.compile:
@@ -109,7 +114,7 @@ class DefenseTrainer:
             "config": dataclasses.asdict(self.config),
             "step": self.step,
             "seconds": self.seconds,
-            "lambda_mag": self.lambda_mag,
+            "lambda_mag": self.lambda_mag.item(),
             "random": self.random.get_state(),
             "batches": self.batches.state(),
             "defense": self.defense.state_dict(),
@@ -131,7 +136,7 @@ class DefenseTrainer:
         for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         self.step, self.seconds = state["step"], state["seconds"]
-        self.lambda_mag = state["lambda_mag"]
+        self.lambda_mag.fill_(state["lambda_mag"])
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
 
@@ -164,7 +169,7 @@ class DefenseTrainer:
         """Write the checkpoint."""
         save_checkpoint(self.folder / CHECKPOINT, self.state())
 
-    def update(self) -> dict[str, Tensor | float]:
+    def update(self) -> dict[str, Tensor]:
         """Run one step of equation 8 on one batch, each face with one edit drawn from all."""
         config = self.config
         factor = learning_rate(config.decay, self.step, config.steps)
@@ -172,41 +177,48 @@ class DefenseTrainer:
             optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor
         faces, labels = self.batches.next()
         targets = random_edits(labels, self.random)
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             perturbation = self._perturb(faces).float()
         protected = self.defense.bounded(faces, faces + perturbation)
         posted = self.channels(protected) if self.channels else protected
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             edited = self._edit(posted, targets).float()
         pixel = pixel_loss(faces, protected).mean()
-        feature = torch.zeros(())
+        feature, structure = torch.zeros(()), torch.zeros(())
+        some = slice(config.feature_faces)
+        if config.lambda_ssim:
+            structure = structure_loss(faces[some], protected[some]).mean()
         if self.features is not None and config.measures_features:
-            some = slice(config.feature_faces)
-            with autocast(self.config.precision):
+            with autocast(self.config.precision, self.device.type):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         adversarial = adversarial_loss(posted, edited)
         if config.relative:
-            with torch.no_grad(), autocast(self.config.precision):
+            with torch.no_grad(), autocast(self.config.precision, self.device.type):
                 unprotected = self._edit(faces, targets).float()
             adversarial = adversarial * relative_weight(faces, unprotected)
         adversarial = adversarial.mean()
-        magnitude = magnitude_loss(pixel * (config.without != "L_pix"), feature, config.lambda_feat)
+        magnitude = magnitude_loss(
+            pixel * (config.without != "L_pix"),
+            feature,
+            config.lambda_feat,
+            structure,
+            config.lambda_ssim,
+        )
         lambda_adv = config.lambda_adv * (config.without != "L_adv")
         loss = total_loss(magnitude, adversarial, self.lambda_mag, lambda_adv)
         self.defense.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
-        self._follow(pixel.item())
-        return {
-            "pix": pixel.detach(),
-            "feat": feature.detach(),
-            "adv": adversarial.detach(),
-            "lambda_mag": self.lambda_mag,
-        }
+        figures = {"pix": pixel, "feat": feature, "adv": adversarial, "lambda_mag": self.lambda_mag}
+        if config.lambda_ssim:
+            figures["1 - SSIM"] = structure
+        figures = {name: value.detach().clone() for name, value in figures.items()}
+        self._follow(pixel.detach())
+        return figures
 
     @torch.no_grad()
-    def _follow(self, pixel: float) -> None:
+    def _follow(self, pixel: Tensor) -> None:
         """Move the average of the weights, and lambda_mag towards the PSNR asked for."""
         decay = average_decay(self.config.ema, self.step)
         own = self.defense.state_dict()
@@ -217,14 +229,14 @@ class DefenseTrainer:
                 value.copy_(own[name])
         if self.config.psnr is not None:
             wanted = 4 / 10 ** (self.config.psnr / 10)
-            excess = max(-1.0, min(1.0, pixel / wanted - 1))
-            self.lambda_mag *= math.exp(_STEERING * excess)
+            excess = (pixel / wanted - 1).clamp(-1, 1)
+            self.lambda_mag *= (_STEERING * excess).exp()
 
     @torch.no_grad()
     def report(self, log: RunLog) -> None:
         """Measure the averaged defense on val and draw what it does."""
         faces, labels = self.val_faces, self.val_labels
-        with autocast(self.config.precision):
+        with autocast(self.config.precision, self.device.type):
             perturbation = self.average(faces).float()
         protected = self.average.bounded(faces, faces + perturbation)
         before, after = self._edited(faces, labels), self._edited(protected, labels)
@@ -254,7 +266,7 @@ class DefenseTrainer:
         """Return the faces edited in every way."""
         edited = []
         for edit in self.deepfake.edits:
-            with autocast(self.config.precision):
+            with autocast(self.config.precision, self.device.type):
                 edited.append(self.deepfake(faces, self.deepfake.targets(edit, labels)).float())
         return edited
 

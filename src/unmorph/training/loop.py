@@ -16,6 +16,9 @@ from unmorph.training.runlog import RunLog
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 120
 
+#: How often the figures beside the progress bar are refreshed: a GPU waits for each refresh.
+SHOWN_SECONDS = 0.5
+
 #: Steps that ramp the learning rate up: Adam's first steps are all of full size.
 WARM_UP = 100
 
@@ -85,18 +88,21 @@ def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: 
     Raises:
         Stopped: Ctrl-C or a termination signal came; the checkpoint was written first.
     """
-    saved = time.monotonic()
+    saved = shown = time.monotonic()
     with log.progress(title, trainer.step, steps) as bar, StopSignals() as stop:
         while trainer.step < steps:
             began = time.monotonic()
             log.add(trainer.update())
             trainer.step += 1
             trainer.seconds += time.monotonic() - began
-            bar.update(bar.task_ids[0], advance=1, figures=log.live())
+            bar.update(bar.task_ids[0], advance=1)
+            if began - shown > SHOWN_SECONDS:
+                bar.update(bar.task_ids[0], figures=log.live())
+                shown = began
             if trainer.step % report_every == 0 or trainer.step == steps:
                 trainer.report(log)
             if stop.requested or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 trainer.save()
-                saved = time.monotonic()
+                saved = shown = time.monotonic()
             if stop.requested:
                 raise Stopped

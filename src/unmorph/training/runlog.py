@@ -29,7 +29,7 @@ class RunLog:
         self.folder = folder
         self.console = console or Console(stderr=True)
         self._writer = SummaryWriter(str(folder))
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
         self._reported: dict[str, float] = {}
 
@@ -53,7 +53,8 @@ class RunLog:
     def add(self, figures: Mapping[str, Tensor | float]) -> None:
         """Take the figures of one step; `report` gives their mean."""
         for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+            # Added where they are: to read one would have a GPU wait.
+            self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def live(self) -> str:
@@ -61,7 +62,7 @@ class RunLog:
         return _line({**self._means(), **self._reported})
 
     def _means(self) -> dict[str, float]:
-        return {name: total / self._counts[name] for name, total in self._sums.items()}
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Write the means since the last report and the given figures, and print one line.
