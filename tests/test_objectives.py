@@ -12,6 +12,7 @@ from unmorph.objectives import (
     magnitude_loss,
     pixel_loss,
     relative_weight,
+    structure_loss,
     total_loss,
 )
 from unmorph.perceptual import VGGFeatures
@@ -48,10 +49,21 @@ def test_feature_loss(features: VGGFeatures) -> None:
     close(feature_loss(features, faces, protected), [(2 * 1.275) ** 2, 0.0])
 
 
+def test_structure_loss_asks_for_more_where_a_face_is_smooth() -> None:
+    detail = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.5
+    faces = torch.cat([torch.zeros_like(detail), detail])
+    noise = 0.02 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    smooth, rough = structure_loss(faces, faces + noise)
+    assert smooth > 10 * rough > 0
+    close(structure_loss(faces, faces), [0.0, 0.0])
+
+
 def test_sums() -> None:
     pixel, feature = torch.tensor([0.01, 0.02]), torch.tensor([30.0, 50.0])
     magnitude = magnitude_loss(pixel, feature, lambda_feat=1e-3)
     close(magnitude, [0.04, 0.07])
+    structure = torch.tensor([0.1, 0.2])
+    close(magnitude_loss(pixel, feature, 1e-3, structure, lambda_ssim=0.5), [0.09, 0.17])
     adversarial = torch.tensor([0.5, 0.25])
     close(total_loss(magnitude, adversarial, lambda_mag=10.0, lambda_adv=2.0), [1.4, 1.2])
 

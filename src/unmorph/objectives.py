@@ -66,7 +66,7 @@ def adversarial_loss(protected: Tensor, edited: Tensor) -> Tensor:
 
 
 def total_loss(
-    magnitude: Tensor, adversarial: Tensor, lambda_mag: float, lambda_adv: float
+    magnitude: Tensor, adversarial: Tensor, lambda_mag: Tensor | float, lambda_adv: float
 ) -> Tensor:
     """L, equation 8: what training minimises over P."""
     return lambda_mag * magnitude + lambda_adv * adversarial

@@ -114,6 +114,8 @@ def test_passage_does_the_same_to_every_batch(faces: Tensor) -> None:
     again = RandomChannels(MIXTURE, torch.Generator().manual_seed(0))
     torch.testing.assert_close(passage(batch), again(batch))
     assert not torch.equal(passage(batch), drawn(batch))
+    joined = torch.cat([batch, -batch])
+    torch.testing.assert_close(passage(joined), torch.cat([passage(batch), passage(-batch)]))
 
 
 def test_each_face_gets_its_own_channel_in_its_place(faces: Tensor) -> None:

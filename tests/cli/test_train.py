@@ -155,4 +155,8 @@ def test_errors_are_one_line(train: Run, tmp_path: Path) -> None:
     result = train("deepfake")
     assert result.exit_code == 2
     assert "deepfake.toml: unknown key size" in result.output
+    (tmp_path / "classifier.toml").write_text(CONFIGS["classifier"])
+    result = train("classifier", "--device", "warp")
+    assert result.exit_code == 2
+    assert "device warp: cannot be used here" in result.output
     assert not (tmp_path / "run").exists()

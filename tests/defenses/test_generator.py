@@ -29,6 +29,14 @@ def test_seven_levels_down_to_one_pixel_and_back() -> None:
     assert up == [(16, 2), (16, 4), (16, 8), (8, 16), (4, 32), (2, 64), (3, 128)]
 
 
+def test_no_level_is_wider_than_asked_for() -> None:
+    defense = PerturbationGenerator(6, max_width=8).eval()
+    widths = [m.out_channels for m in defense.modules() if isinstance(m, nn.Conv2d)]
+    assert widths == [6, *[8] * 6]
+    with torch.no_grad():
+        assert defense(random_faces()).shape == (2, 3, 128, 128)
+
+
 def test_skips_join_what_went_down_with_what_came_up() -> None:
     """With the way through the bottleneck cut, the outer levels still see the face."""
     torch.manual_seed(0)

@@ -251,8 +251,11 @@ def test_lessons_are_undone_under_own_labels(make: Make) -> None:
     assert "cycle" not in updates(make(tiny(stage)), 1)
 
 
-def test_an_edit_is_undone_behind_channels(make: Make) -> None:
-    stage = dataclasses.replace(HINGE, identity=0.0, cycle_channels={"brightness+30": 1.0})
+@pytest.mark.parametrize("identity", [0.0, 1.0])
+def test_a_face_is_copied_behind_channels(make: Make, identity: float) -> None:
+    stage = dataclasses.replace(
+        HINGE, identity=identity, copied=1.0, cycle_channels={"brightness+30": 1.0}
+    )
     run = make(tiny(stage, residual=True))
     run.generator.amplify_(0.0)
     sources: list[Tensor] = []
@@ -264,8 +267,10 @@ def test_an_edit_is_undone_behind_channels(make: Make) -> None:
 
     run._edit = watched
     figures = run.update()
-    faces, undone = sources[-2:]
-    assert (undone > faces + 0.02).float().mean() > 0.5
+    faces, copied = sources[-2:]
+    for source in copied.split(len(faces)):  # of the cycle, and of the identity where it counts
+        assert (source > faces + 0.02).float().mean() > 0.5
+    assert len(copied) == len(faces) * (2 if identity else 1)
     # A network that copies has nothing to undo: what it is compared with went the same way.
     assert figures["cycle"].item() == 0
 

@@ -201,6 +201,14 @@ def test_an_ablation_leaves_one_term_out(make: Make) -> None:
         weight(without="L_adv", psnr=40.0)
 
 
+def test_ssim_has_a_say_where_asked_for(make: Make) -> None:
+    plain = make(TINY, stargan())
+    assert "1 - SSIM" not in plain.update()
+    run = make(dataclasses.replace(TINY, lambda_ssim=1.0), stargan(), folder="ssim")
+    assert 0 < float(run.update()["1 - SSIM"]) < 1
+    assert not torch.equal(run.defense.first.weight, plain.defense.first.weight)
+
+
 @pytest.mark.parametrize(("psnr", "change"), [(60.0, 0.01), (10.0, -0.01)])
 def test_lambda_is_steered_towards_the_psnr(make: Make, psnr: float, change: float) -> None:
     run = make(dataclasses.replace(TINY, psnr=psnr, lambda_mag=3.0))
