@@ -42,7 +42,7 @@ class Aim:
 #: After the shipped defense of each strength. Nobody knows how an attacker will crop, and steps
 #: that see few other crops give up what the defense had learnt of them.
 AIMS = {
-    "subtle": Aim(channels=("round", "jitter")),
+    "subtle": Aim(channels=("round", "round", "jitter")),
     "strong": Aim(
         37.0,
         (
