@@ -285,19 +285,19 @@ def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Im
 @_register("shift", -64, 64, default=2, signed=True)
 def _shift(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop so many pixels further right and down."""
-    return _cropped(image, crop_jitter("shift", value, min(image.size)))
+    return _cropped(image, shifted(value, min(image.size)))
 
 
 @_register("zoom", -50, 50, default=5, signed=True)
 def _zoom(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop so many percent wider about the same centre."""
-    return _cropped(image, crop_jitter("zoom", value, min(image.size)))
+    return _cropped(image, zoomed(value))
 
 
 @_register("turn", -45, 45, default=3, signed=True)
 def _turn(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop turned clockwise by so many degrees about the same centre."""
-    return _cropped(image, crop_jitter("turn", value, min(image.size)))
+    return _cropped(image, turned(value))
 
 
 def _cropped(image: Image.Image, jitter: Jitter) -> Image.Image:
@@ -344,11 +344,19 @@ def draw_jitter(value: float, random: np.random.Generator) -> Jitter:
     return Jitter(_matrix(shift, scale, angle), bool(random.integers(2)))
 
 
-def crop_jitter(kind: str, value: float, side: int) -> Jitter:
-    """Return what ``shift``, ``zoom`` or ``turn`` does to a crop of ``side`` pixels; bicubic."""
-    shift = 2 * value / side if kind == "shift" else 0.0
-    scale = 1 + value / 100 if kind == "zoom" else 1.0
-    return Jitter(_matrix((shift, shift), scale, value if kind == "turn" else 0.0), True)
+def shifted(pixels: float, side: int) -> Jitter:
+    """Return a crop of ``side`` pixels that lies so many further right and down."""
+    return Jitter(_matrix((2 * pixels / side,) * 2, 1.0, 0.0), True)
+
+
+def zoomed(percent: float) -> Jitter:
+    """Return a crop so much wider."""
+    return Jitter(_matrix((0.0, 0.0), 1 + percent / 100, 0.0), True)
+
+
+def turned(degrees: float) -> Jitter:
+    """Return a crop turned clockwise."""
+    return Jitter(_matrix((0.0, 0.0), 1.0, degrees), True)
 
 
 def _matrix(

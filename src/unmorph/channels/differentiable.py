@@ -226,17 +226,19 @@ def _jitter(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     return _cropped(faces, [codecs.draw_jitter(value, random) for random in randoms])
 
 
-def _crop(kind: str) -> Step:
-    """Make a step of a crop that is the same for every face."""
-
-    def step(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
-        return _cropped(faces, [codecs.crop_jitter(kind, value, faces.shape[-1])] * len(faces))
-
-    return step
+@STEPS.register("shift")
+def _shift(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
+    return _cropped(faces, [codecs.shifted(value, faces.shape[-1])] * len(faces))
 
 
-for _kind in ("shift", "zoom", "turn"):
-    STEPS[_kind] = _crop(_kind)
+@STEPS.register("zoom")
+def _zoom(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
+    return _cropped(faces, [codecs.zoomed(value)] * len(faces))
+
+
+@STEPS.register("turn")
+def _turn(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
+    return _cropped(faces, [codecs.turned(value)] * len(faces))
 
 
 def _cropped(faces: Tensor, jitters: Sequence[codecs.Jitter]) -> Tensor:

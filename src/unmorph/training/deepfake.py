@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.channels.differentiable import RandomChannels
@@ -433,8 +434,10 @@ class DeepfakeTrainer:
     @torch.no_grad()
     def _average(self) -> None:
         decay = average_decay(self.current.ema, self.step)
-        for name, value in self.generator.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
+        weights = self.generator.state_dict()
+        get_ema_multi_avg_fn(decay)(
+            [self.average[name] for name in weights], list(weights.values()), self.step
+        )
 
     @torch.no_grad()
     def report(self, log: RunLog) -> None:

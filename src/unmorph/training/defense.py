@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unmorph import metrics
 from unmorph.channels.differentiable import RandomChannels
@@ -221,12 +222,13 @@ class DefenseTrainer:
     def _follow(self, pixel: Tensor) -> None:
         """Move the average of the weights, and lambda_mag towards the PSNR asked for."""
         decay = average_decay(self.config.ema, self.step)
-        own = self.defense.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
+        own, average = self.defense.state_dict(), self.average.state_dict()
+        weights = [name for name, value in own.items() if value.is_floating_point()]
+        get_ema_multi_avg_fn(decay)(
+            [average[name] for name in weights], [own[name] for name in weights], self.step
+        )
+        for name in own.keys() - weights:  # how many batches were seen
+            average[name].copy_(own[name])
         if self.config.psnr is not None:
             wanted = 4 / 10 ** (self.config.psnr / 10)
             excess = (pixel / wanted - 1).clamp(-1, 1)
