@@ -46,9 +46,15 @@ AIMS = {
     "strong": Aim(
         37.0,
         (
-            *("round", "jpeg-75", "jitter"),
-            *("resize-50", "jpeg-50", "jitter"),
-            *("blur-1", "jpeg-90", "jitter"),
+            "round",
+            "jpeg-75",
+            "jitter",
+            "resize-50",
+            "jpeg-50",
+            "jitter",
+            "blur-1",
+            "jpeg-90",
+            "jitter",
         ),
     ),
 }

@@ -288,8 +288,7 @@ def _jpeg(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     height, width = faces.shape[2:]
     padding = (0, -width % 16, 0, -height % 16)
     wide = F.pad(faces, padding, mode="replicate") * _LEVELS  # -127.5 .. 127.5
-    colours = torch.tensor(_YCBCR, dtype=torch.float64)
-    forth, back = colours.to(faces), colours.inverse().to(faces)
+    forth, back = (matrix.to(faces) for matrix in _colours())
     planes = torch.einsum("ij,njhw->nihw", forth, wide)
     luma = _whole(planes[:, :1] - 0.5)
     chroma = _whole(F.avg_pool2d(_whole(planes[:, 1:]), 2))
@@ -316,6 +315,13 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
     levels = _whole(coefficients / table) * table
     restored = (levels @ basis).unflatten(-1, (8, 8)).transpose(3, 4).reshape(planes.shape)
     return _whole(restored.clamp(-128, 127))
+
+
+@cache
+def _colours() -> tuple[Tensor, Tensor]:
+    """Return what takes RGB to luma and the two colour differences, and back, (3, 3) each."""
+    forth = torch.tensor(_YCBCR, dtype=torch.float64)
+    return forth, forth.inverse()
 
 
 @cache

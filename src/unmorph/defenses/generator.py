@@ -46,9 +46,9 @@ class PerturbationGenerator(Defense):
     Args:
         width: channels of the first level; the next have 2, 4, then 8 times as many. The paper
             gives none; the pix2pix network has 64.
+        epsilon: bound of the perturbation on the scale [-1,1].
         max_width: the most channels of any level; None: as many as it asks for. Nearly all weights
             lie in the deep levels, nearly all the work in the first.
-        epsilon: bound of the perturbation on the scale [-1,1].
     """
 
     def __init__(

@@ -91,9 +91,14 @@ def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor
         generator: the source of randomness.
     """
 
-    def uniform(*shape: int) -> Tensor:
-        return (torch.rand(*shape, generator=generator) * 2 - 1).to(faces.device) * amount
+    contrast = 1 + uniform(faces, (1, 1, 1), amount, generator)
+    tint = uniform(faces, (3, 1, 1), amount, generator) / 2
+    return (faces * contrast + tint).clamp(-1, 1)
 
-    count = len(faces)
-    contrast = 1 + uniform(count, 1, 1, 1)
-    return (faces * contrast + uniform(count, 3, 1, 1) / 2).clamp(-1, 1)
+
+def uniform(
+    faces: Tensor, shape: tuple[int, ...], most: float, generator: torch.Generator
+) -> Tensor:
+    """Draw numbers from -most to most for each face, (N, *shape), where the faces are."""
+    drawn = torch.rand(len(faces), *shape, generator=generator)
+    return (drawn * 2 - 1).to(faces.device) * most

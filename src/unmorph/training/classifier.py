@@ -17,7 +17,7 @@ from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.layout import autocast, channels_last, open_device
-from unmorph.training.batches import Batches, recolour
+from unmorph.training.batches import Batches, recolour, uniform
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
@@ -36,15 +36,9 @@ def jitter(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
             change by as much of full range.
         generator: the source of randomness.
     """
-    count = len(faces)
-
-    def uniform(*shape: int) -> Tensor:
-        return (torch.rand(*shape, generator=generator) * 2 - 1).to(faces.device) * amount
-
-    scale = 1 + uniform(count)
-    theta = torch.zeros(count, 2, 3, device=faces.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
-    theta[:, :, 2] = 2 * uniform(count, 2)
+    theta = torch.zeros(len(faces), 2, 3, device=faces.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 + uniform(faces, (), amount, generator)
+    theta[:, :, 2] = 2 * uniform(faces, (2,), amount, generator)
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     moved = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
     return recolour(moved, amount, generator)

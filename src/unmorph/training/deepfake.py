@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.channels.differentiable import RandomChannels
@@ -26,7 +25,7 @@ from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
 from unmorph.training.classifier import add_noise, jitter, load_classifier
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
 from unmorph.training.lessons import SIZE, Lessons, own_labels
-from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
+from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
 
 VAL_FACES = 64
@@ -433,11 +432,7 @@ class DeepfakeTrainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = average_decay(self.current.ema, self.step)
-        weights = self.generator.state_dict()
-        get_ema_multi_avg_fn(decay)(
-            [self.average[name] for name in weights], list(weights.values()), self.step
-        )
+        move_average(self.average, self.generator.state_dict(), self.current.ema, self.step)
 
     @torch.no_grad()
     def report(self, log: RunLog) -> None:

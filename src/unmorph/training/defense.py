@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unmorph import metrics
 from unmorph.channels.differentiable import RandomChannels
@@ -33,7 +32,7 @@ from unmorph.perceptual import VGGFeatures
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
 from unmorph.training.config import DefenseConfig
-from unmorph.training.loop import CHECKPOINT, average_decay, learning_rate, run_steps
+from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet
 from unmorph.weights.tensors import read_tensors
@@ -214,25 +213,18 @@ class DefenseTrainer:
         figures = {"pix": pixel, "feat": feature, "adv": adversarial, "lambda_mag": self.lambda_mag}
         if config.lambda_ssim:
             figures["1 - SSIM"] = structure
-        figures = {name: value.detach().clone() for name, value in figures.items()}
         self._follow(pixel.detach())
-        return figures
+        return {name: value.detach() for name, value in figures.items()}
 
     @torch.no_grad()
     def _follow(self, pixel: Tensor) -> None:
         """Move the average of the weights, and lambda_mag towards the PSNR asked for."""
-        decay = average_decay(self.config.ema, self.step)
-        own, average = self.defense.state_dict(), self.average.state_dict()
-        weights = [name for name, value in own.items() if value.is_floating_point()]
-        get_ema_multi_avg_fn(decay)(
-            [average[name] for name in weights], [own[name] for name in weights], self.step
-        )
-        for name in own.keys() - weights:  # how many batches were seen
-            average[name].copy_(own[name])
+        average, own = self.average.state_dict(), self.defense.state_dict()
+        move_average(average, own, self.config.ema, self.step)
         if self.config.psnr is not None:
             wanted = 4 / 10 ** (self.config.psnr / 10)
             excess = (pixel / wanted - 1).clamp(-1, 1)
-            self.lambda_mag *= (_STEERING * excess).exp()
+            self.lambda_mag = self.lambda_mag * (_STEERING * excess).exp()
 
     @torch.no_grad()
     def report(self, log: RunLog) -> None:

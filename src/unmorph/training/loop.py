@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from unmorph.training.runlog import RunLog
 
@@ -82,6 +83,18 @@ def average_decay(ema: float, step: int) -> float:
     return min(ema, (1 + step) / (10 + step))
 
 
+def move_average(
+    average: Mapping[str, Tensor], weights: Mapping[str, Tensor], ema: float, step: int
+) -> None:
+    """Move a network's averaged weights, in place, towards those that it has at ``step``."""
+    floating = [name for name, value in weights.items() if value.is_floating_point()]
+    get_ema_multi_avg_fn(average_decay(ema, step))(
+        [average[name] for name in floating], [weights[name] for name in floating], step
+    )
+    for name in weights.keys() - floating:  # how many batches were seen
+        average[name].copy_(weights[name])
+
+
 def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: RunLog) -> None:
     """Run ``trainer`` from its step to ``steps``.
 
@@ -103,6 +116,6 @@ def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: 
                 trainer.report(log)
             if stop.requested or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 trainer.save()
-                saved = shown = time.monotonic()
+                saved = time.monotonic()
             if stop.requested:
                 raise Stopped
