@@ -365,3 +365,6 @@ def test_unknown_format(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
 def test_folder_that_is_not_there(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(PhotoError, match="cannot be written"):
         write(Photo(pixels), tmp_path / "absent" / "out.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(PhotoError, match=r"x\.png: cannot be written"):
+        write(Photo(pixels), tmp_path / "file" / "x.png")

@@ -25,6 +25,7 @@ from unmorph.photo import (
     Photo,
     encode,
     losses_as,
+    make_folder,
     read,
     suffix_for,
     write_bytes,
@@ -372,11 +373,11 @@ def _protect_file(
         raise PhotoError(f"{job.source}: {error}") from error
     if data is None:
         return dataclasses.replace(outcome, source=str(job.source))
+    make_folder(job.target)
     try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
         before = job.source.stat().st_size
     except OSError as error:
-        raise PhotoError(f"{job.target}: cannot be written: {error}") from error
+        raise PhotoError(f"{job.source}: cannot be read: {error}") from error
     if journal is not None:
         journal.begin(job)
     write_bytes(data, job.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -278,7 +279,20 @@ def write_bytes(data: bytes, path: Path) -> None:
     except OSError as error:
         raise PhotoError(f"{path}: cannot be written: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong above is what matters
+            partial.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that a file is to lie in, where it is not there.
+
+    Raises:
+        PhotoError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhotoError(f"{path}: cannot be written: {error}") from error
 
 
 #: How the hidden files end that `write_bytes` makes for a moment.

@@ -375,6 +375,16 @@ def test_pipe_and_file(folder: Path, protect: Run, defense_file: Path) -> None:
     assert names(folder) == ["a.png", "b.webp"]
 
 
+def test_pipe_into_a_new_folder(folder: Path, defense_file: Path) -> None:
+    data = portrait_at(folder / "a.png").read_bytes()
+    result = through_pipe(defense_file, data, "-o", str(folder / "new" / "b.png"))
+    assert result.exit_code == 0, result.output
+    assert names(folder) == ["a.png", "new/b.png"]
+    result = through_pipe(defense_file, data, "-o", str(folder / "a.png" / "b.png"))
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+
+
 def test_pipe_without_a_photo(folder: Path, defense_file: Path) -> None:
     result = through_pipe(defense_file, b"hello")
     assert (result.exit_code, result.stdout) == (1, "")
