@@ -106,6 +106,32 @@ def test_journal_with_a_torn_line(album: Path, tmp_path: Path) -> None:
     assert journal(tmp_path, "others").knows(jobs[0]) is None
 
 
+def test_journal_of_an_earlier_version(tmp_path: Path) -> None:
+    photos = [tmp_path / folder / "x.jpg" for folder in "ab"]
+    out = tmp_path / "out"
+    out.mkdir()
+    lines: list[dict[str, object]] = []
+    for number, (photo, result) in enumerate(zip(photos, ("x-2.png", "x.png"), strict=True)):
+        photo.parent.mkdir()
+        photo.write_bytes(bytes(number))
+        (out / result).touch()
+        stat = photo.stat()
+        named = {"target": result, "source": "x.jpg", "settings": "same"}
+        lines.append({**named, "status": batch.BEGUN})
+        state = {**named, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+        lines.append({**state, "status": batch.PROTECTED, "faces": 1})
+    (out / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    jobs = plan([tmp_path / "a", tmp_path / "b"], out, "png")
+    assert [job.target.name for job in jobs] == ["x-2.png", "x.png"]
+    assert all(journal(out).knows(job) for job in jobs)
+
+
+def test_journal_names_no_folders(album: Path, tmp_path: Path, protector: Protector) -> None:
+    out = tmp_path / "out"
+    assert list(run(protector, plan([album], out)[:1], Settings(), {out: journal(out)}))
+    assert str(tmp_path) not in (out / JOURNAL).read_text()
+
+
 def test_journal_that_cannot_be_written(album: Path, tmp_path: Path) -> None:
     job = plan([album], tmp_path)[0]
     blocked = journal(tmp_path / "file")

@@ -7,9 +7,10 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,10 @@ class Outcome:
     error: str | None = None
 
 
+#: What an earlier result is known by: its folder, its suffix, and what tells its photo.
+Known = tuple[Path, str, str]
+
+
 class Journal:
     """Which photos of a folder are done, one line of JSON each.
 
@@ -147,13 +152,17 @@ class Journal:
             return Outcome(str(job.source), NO_FACE)
         return Outcome(str(job.source), UNCHANGED, str(job.target), int(entry.get("faces", 0)))
 
-    def targets(self) -> dict[tuple[Path, str], Path]:
-        """Return the results by their folder and the name of their photo."""
-        found = {}
+    def results(self, places: Container[str]) -> Iterator[tuple[Known, Path]]:
+        """Yield what each result is known by, and where it is.
+
+        A photo at one of these ``places`` is told by that; another by its file, as it may have
+        moved, or the journal is an earlier version's.
+        """
         for key, entry in self._entries.items():
             target = self.path.parent / key
-            found[target.parent, str(entry.get("source"))] = target
-        return found
+            place = str(entry.get("place"))
+            photo = place if place in places else _file(entry)
+            yield (target.parent, target.suffix, photo), target
 
     def owns(self, job: Job) -> bool:
         """Return whether a run of this folder's made, or began, the result that is there."""
@@ -161,11 +170,13 @@ class Journal:
 
     def begin(self, job: Job) -> None:
         """Note that a result is about to be written."""
-        self._append({"target": job.key, "source": job.source.name, "status": BEGUN})
+        entry = {"target": job.key, "source": job.source.name, "status": BEGUN}
+        self._append({**entry, "place": _place(job.source)})
 
     def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
         """Note what became of a photo; ``state`` is that of `state` before it was read."""
-        self._append({**state, "status": outcome.status, "faces": outcome.faces})
+        entry = {**state, "status": outcome.status, "faces": outcome.faces}
+        self._append({**entry, "place": _place(job.source)})
 
     def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps(entry) + "\n"
@@ -190,14 +201,24 @@ class Journal:
             raise PhotoError(f"{job.source}: cannot be read: {error}") from error
 
     def _state(self, job: Job) -> dict[str, Any]:
-        stat = job.source.stat()
-        return {
-            "target": job.key,
-            "source": job.source.name,
-            "bytes": stat.st_size,
-            "modified": stat.st_mtime_ns,
-            "settings": self._settings,
-        }
+        return {"target": job.key, "settings": self._settings, **_stat(job.source)}
+
+
+def _place(photo: Path) -> str:
+    """Return what stands for a photo's path in a journal, which names nobody's folders."""
+    path = photo.parent.resolve() / photo.name
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _stat(photo: Path) -> dict[str, Any]:
+    """Return what tells whether a file is still the same, wherever it lies."""
+    stat = photo.stat()
+    return {"source": photo.name, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+
+
+def _file(entry: dict[str, Any]) -> str:
+    """Return what `_stat` told of a file as one text."""
+    return " ".join(str(entry.get(key)) for key in ("source", "bytes", "modified"))
 
 
 def names_file(out: Path) -> bool:
@@ -218,7 +239,8 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
 
     Raises:
         PhotoError: there are no photos.
-        ConfigError: ``out`` is one file for several photos, or of another format.
+        ConfigError: ``out`` is one file for several photos, or of another format; or results would
+            lie among the photos of a folder, where the next run takes them for photos.
     """
     found = list({photo: (inner, root) for photo, inner, root in _photos(photos, out)}.items())
     if not found:
@@ -231,22 +253,52 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
         return [Job(found[0][0], out)]
     jobs: list[Job] = []
     roots = {root if out is None else out for _, (_, root) in found if root is not None}
-    earlier = {root: Journal(root, "").targets() for root in roots}
-    reserved = {target for targets in earlier.values() for target in targets.values()}
+    places = {source: _place(source) for source, (_, root) in found if root is not None}
+    here = set(places.values())
+    earlier = [result for root in roots for result in Journal(root, "").results(here)]
+    results, reserved = dict(earlier), {target for _, target in earlier}
     taken: set[Path] = set()
     for source, (inner, root) in found:
         if root is not None and out is not None:
             root = out
         folder, mark = (source.parent, MARK) if out is None else ((out / inner).parent, "")
         suffix = suffix_for(source.suffix, form)
-        # A photo keeps the name of its result, whatever photos come to lie beside it.
-        target = earlier[root].get((folder, source.name)) if root is not None else None
-        if target is None or target.suffix != suffix or target in taken:
+        target = None
+        if root is not None:
+            target = _earlier(results, folder, suffix, places[source], source)
+        if target is None or target in taken:
             paths = (folder / f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
             target = next(path for path in paths if path not in taken and path not in reserved)
         taken.add(target)
         jobs.append(Job(source, target, root))
+    if out is not None:
+        _refuse_mixing(jobs, photos, out)
     return jobs
+
+
+def _earlier(
+    results: dict[Known, Path], folder: Path, suffix: str, place: str, photo: Path
+) -> Path | None:
+    """Return a photo's result, which keeps its name whatever photos come to lie beside it."""
+    if (folder, suffix, place) in results:
+        return results[folder, suffix, place]
+    try:
+        return results.get((folder, suffix, _file(_stat(photo))))
+    except OSError:  # the photo is gone or out of reach: its turn will tell why
+        return None
+
+
+def _refuse_mixing(jobs: Sequence[Job], photos: Sequence[Path], out: Path) -> None:
+    # A folder is searched but for what lies below an ``out`` inside it.
+    inside = set(out.resolve().parents)
+    searched = {photo.resolve() for photo in photos if photo.is_dir()} - inside
+    for folder in {job.target.parent for job in jobs}:
+        among = searched.intersection((folder.resolve(), *folder.resolve().parents))
+        if among:
+            raise ConfigError(
+                f"--out {out}: results would lie among the photos of {among.pop()}; name another "
+                "folder, or leave --out away for results beside the photos"
+            )
 
 
 def unchanged(jobs: Sequence[Job], journals: dict[Path, Journal]) -> Iterator[Outcome | None]:
@@ -288,19 +340,21 @@ def run(
     workers: int = 1,
     *,
     overwrite: bool = False,
+    originals: Iterable[Path] = (),
 ) -> Iterator[Outcome]:
     """Protect photos, ``workers`` at a time, and yield what became of each, in their order.
 
     A photo that fails stops no other. Every result is written whole or not at all, and replaces
-    no file, unless ``overwrite``, but a result that the folder's journal knows.
+    no file, unless ``overwrite``, but a result that the folder's journal knows. Nothing replaces a
+    photo of the ``jobs``, or one of the other ``originals``.
     """
     _tidy({job.target.parent for job in jobs})
-    originals = {job.source.resolve() for job in jobs}
+    kept = {photo.resolve() for photo in (*originals, *(job.source for job in jobs))}
 
     def work(job: Job) -> Outcome:
         start = time.perf_counter()
         try:
-            if job.target.resolve() in originals:
+            if job.target.resolve() in kept:
                 raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
             journal = None if job.root is None else journals[job.root]
             if not (overwrite or (journal and journal.owns(job))):

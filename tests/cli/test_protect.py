@@ -265,6 +265,46 @@ def test_names_stay_when_photos_come(folder: Path, protect: Run) -> None:
     assert "3 unchanged" in protect(folder, "-o", out).output
 
 
+def test_names_stay_with_photos_of_the_same_name(folder: Path, protect: Run) -> None:
+    first, second, copy = (folder / name / "x.jpg" for name in "bca")
+    out = folder.parent / "out"
+    portrait_at(first)
+    portrait_at(second, quality=30)
+    both = (first.parent, second.parent)
+    assert protect(*both, "-o", out).exit_code == 0
+    results = [(out / name).read_bytes() for name in ("x.png", "x-2.png")]
+    assert "2 unchanged" in protect(*both, "-o", out).output
+    assert "2 unchanged" in protect(*reversed(both), "-o", out).output
+    # A changed photo keeps its name, and a copy of it does not take that away.
+    portrait_at(first, quality=50)
+    copy.parent.mkdir()
+    shutil.copy2(first, copy)
+    assert f"{first} -> {out / 'x.png'}" in protect(*both, "-o", out, "--dry-run").output
+    assert protect(copy.parent, *both, "-o", out).exit_code == 0
+    assert "3 unchanged" in protect(copy.parent, *both, "-o", out).output
+    assert names(out) == ["x-2.png", "x-3.png", "x.png"]
+    assert (out / "x-2.png").read_bytes() == results[1]
+    assert (out / "x.png").read_bytes() != results[0]
+
+
+def test_names_stay_when_photos_move(folder: Path, protect: Run) -> None:
+    out = folder.parent / "out"
+    for name in ("a.jpg", "a.png"):
+        portrait_at(folder / name)
+    assert protect(folder, "-o", out).exit_code == 0
+    moved = folder.rename(folder.parent / "moved")
+    assert "2 unchanged" in protect(moved, "-o", out).output
+    assert names(out) == ["a-2.png", "a.png"]
+
+
+def test_names_stay_when_formats_change(folder: Path, protect: Run) -> None:
+    out = folder.parent / "out"
+    portrait_at(folder / "a.jpg")
+    for form in ("png", "webp", "png"):
+        assert protect(folder, "-o", out, "--format", form).exit_code == 0
+    assert names(out) == ["a.png", "a.webp"]
+
+
 def test_results_inside_the_folder_are_no_photos(folder: Path, protect: Run) -> None:
     portrait_at(folder / "a.jpg")
     portrait_at(folder / ".hidden" / "b.jpg")
@@ -413,6 +453,35 @@ def test_never_overwrites_an_original(folder: Path, protect: Run) -> None:
     assert "is an original" in result.output
     assert photo.read_bytes() == original
     assert names(folder) == ["a.png", "b.jpg", "b.png"]
+
+
+def test_never_overwrites_an_original_that_is_done(folder: Path, protect: Run) -> None:
+    original = portrait_at(folder / "other" / "b.png")
+    before = original.read_bytes()
+    portrait_at(folder / "album" / "b.jpg")
+    (folder / "album" / "a.png").symlink_to(original)
+    for _ in range(2):
+        result = protect(folder / "album", "-o", original.parent, "--overwrite")
+        assert result.exit_code == 1
+        assert "b.png is an original" in result.output
+    assert "1 unchanged" in result.output
+    assert original.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("photos", "out"), [(["a"], "a"), (["a", "b"], "b"), (["a/a"], "a"), (["a", "a/a"], "a/a")]
+)
+def test_results_do_not_lie_among_photos(
+    folder: Path, protect: Run, photos: list[str], out: str
+) -> None:
+    for name in ("a/x.jpg", "a/x.png", "a/a/a/x.jpg", "b/x.jpg"):
+        portrait_at(folder / name)
+    before = names(folder)
+    result = protect(*(folder / name for name in photos), "-o", folder / out, "--overwrite")
+    assert result.exit_code == 2
+    assert "among the photos" in result.output
+    assert "leave --out away" in result.output
+    assert names(folder) == before
 
 
 def test_failures_do_not_stop_the_others(folder: Path, protect: Run) -> None:

@@ -48,8 +48,8 @@ def command(
         None,
         "-o",
         "--out",
-        help="A folder for the results; for one photo also a file, whose suffix names the format, "
-        "or - for stdout. By default PORTRAIT-protected beside each photo.",
+        help="A folder for the results, not the photos' own; for one photo also a file, whose "
+        "suffix names the format, or - for stdout. By default PORTRAIT-protected beside it.",
     ),
     form: str | None = typer.Option(
         None,
@@ -201,7 +201,8 @@ def _files(
     else:
         cores = workers or min(os.cpu_count() or 1, _WORKERS)
         at_once = min(cores, len(todo)) or 1
-        outcomes = _outcomes(todo, settings, journals, load, cores, at_once, overwrite)
+        originals = [job.source for job in jobs]
+        outcomes = _outcomes(todo, settings, journals, load, cores, at_once, overwrite, originals)
     counts: dict[str, int] = {}
     failures: list[str] = []
     with _progress(len(todo), not dry_run and len(todo) > 1) as (say, advance):
@@ -236,6 +237,7 @@ def _outcomes(
     cores: int,
     at_once: int,
     overwrite: bool,
+    originals: Sequence[Path],
 ) -> Iterator[Outcome]:
     from unmorph import batch
 
@@ -244,7 +246,9 @@ def _outcomes(
     # A photo by itself has all cores; several have one each.
     threads = cores if at_once == 1 else 1
     protector = load(threads=threads)
-    yield from batch.run(protector, jobs, settings, journals, at_once, overwrite=overwrite)
+    yield from batch.run(
+        protector, jobs, settings, journals, at_once, overwrite=overwrite, originals=originals
+    )
 
 
 def _pipe(
