@@ -151,7 +151,8 @@ class Checker:
 
         Both photos are (height, width, 3) uint8, RGB, upright; ``protected`` may be a smaller or
         larger copy. Without it, ``photo`` itself is checked: an edit then counts where it asks
-        for something new, and is stopped where it moves the face by less than `MOVED`.
+        for something new, and is stopped where it moves the face by less than `MOVED`. The
+        channels may scale a photo, but must leave what it shows in its place.
 
         Raises:
             PhotoError: there is no face, or the two do not show the same picture.

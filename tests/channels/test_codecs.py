@@ -70,6 +70,14 @@ def test_numbers_mean_what_they_say(gentle: str, harsh: str, face: Pixels) -> No
     assert psnr(face, channels.load(gentle)(face)) > psnr(face, channels.load(harsh)(face)) + 1
 
 
+def test_crops_move_what_a_face_shows() -> None:
+    moving = {name for name in ALL if "avif" not in name and channels.load(name).moves}
+    assert moving == {"jitter", *channels.CROPS}
+    assert channels.load("jpeg-75>shift+3").moves
+    kinds = {kind for name in moving for kind, _ in codecs.parse(name)}
+    assert set(channels.still_names()) == set(channels.names()) - kinds
+
+
 def test_sign(face: Pixels) -> None:
     assert channels.load("brightness+10")(face).mean() == pytest.approx(face.mean() * 1.1, rel=0.02)
     assert channels.load("brightness-10")(face).mean() == pytest.approx(face.mean() * 0.9, rel=0.02)

@@ -65,11 +65,12 @@ def test_records_of_channels_become_a_heat_map(
     ("options", "message"),
     [
         (["--channel", "magic"], "unknown channel 'magic'"),
+        (["--protocol", "photo", "--channel", "shift+3"], "choose --crop jitter"),
         (["--protocol", "magic"], "unknown protocol 'magic'"),
         (["--protocol", "photo", "--crop", "magic"], "unknown crop 'magic'"),
     ],
 )
-def test_unknown_names(
+def test_wrong_choices(
     faces: Path,
     deepfake_file: Path,
     defense_file: Path,

@@ -139,6 +139,15 @@ def test_wrong_usage(shipped: Path, arguments: list[str | Path]) -> None:
     assert check(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("channel", ["jitter", "shift+3", "jpeg-75>zoom+2", "turn+2>blur-1"])
+def test_channels_that_move_the_face_prove_nothing(shipped: Path, channel: str) -> None:
+    result = check(PORTRAIT, PORTRAIT, "--channel", channel)
+    assert result.exit_code == 2
+    assert f"channel '{channel}' moves faces" in result.output
+    assert "choose from none, avif, " in result.output
+    assert "turn" not in result.output.split("choose from")[1]
+
+
 def test_could_not_check(shipped: Path) -> None:
     empty = shipped / "empty.png"
     Image.linear_gradient("L").save(empty)

@@ -201,6 +201,12 @@ def test_unknown_choices_are_listed() -> None:
         Journey(saved_as="bmp")
 
 
+@pytest.mark.parametrize("name", ["jitter", "jpeg-75>shift+3", "zoom+2", "turn+2"])
+def test_channels_that_move_the_face_compare_nothing(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"choose --crop jitter, or .*--protocol face"):
+        Journey(channels.load(name))
+
+
 def test_protocols(album: FaceDataset) -> None:
     assert isinstance(open_photos("photo", album), WholePhotos)
     assert isinstance(open_photos("composed", album), ComposedPhotos)

@@ -83,6 +83,7 @@ class Kind:
         low, high: the least and the largest number.
         default: the number where the name has none; None where it must have one.
         signed: whether ``+`` or ``-`` before the number is its sign rather than a hyphen.
+        moves: whether it moves what the image shows, as an attacker's crop of a face does.
     """
 
     apply: Step
@@ -90,18 +91,24 @@ class Kind:
     high: float
     default: float | None
     signed: bool
+    moves: bool
 
 
 _KINDS: Registry[Kind] = Registry("channel")
 
 
 def _register(
-    name: str, low: float = 0, high: float = 0, default: float | None = None, signed: bool = False
+    name: str,
+    low: float = 0,
+    high: float = 0,
+    default: float | None = None,
+    signed: bool = False,
+    moves: bool = False,
 ) -> Callable[[Step], Step]:
     """Register a kind; without limits it takes no number."""
 
     def add(step: Step) -> Step:
-        kind = Kind(step, low, high, 0 if low == high else default, signed)
+        kind = Kind(step, low, high, 0 if low == high else default, signed, moves)
         _KINDS.register(name)(kind)
         return step
 
@@ -111,6 +118,11 @@ def _register(
 def names() -> tuple[str, ...]:
     """Return the kinds of channel, sorted; most take a number: ``jpeg-75``."""
     return _KINDS.names()
+
+
+def still_names() -> tuple[str, ...]:
+    """Return the kinds that leave what a photo shows in its place, sorted."""
+    return tuple(name for name in names() if not _KINDS[name].moves)
 
 
 def parse(name: str) -> tuple[tuple[str, float], ...]:
@@ -159,6 +171,11 @@ class Channel:
         self._steps = parse(name)
         if any(kind == "avif" for kind, _ in self._steps) and not features.check("avif"):
             raise ConfigError('this Pillow has no AVIF: pip install "pillow>=11.3"')
+
+    @property
+    def moves(self) -> bool:
+        """Whether what arrives shows things in other places: a crop of a face, not of a photo."""
+        return any(_KINDS[kind].moves for kind, _ in self._steps)
 
     def __call__(self, photo: Pixels, seed: int = 0) -> Pixels:
         """Return what arrives of a photo (height, width, 3); its size may be another.
@@ -273,7 +290,7 @@ def _scaled(image: Image.Image, scale: float, how: Image.Resampling) -> Image.Im
     return image if size == image.size else image.resize(size, how)
 
 
-@_register("jitter", 0.1, 3, default=1)
+@_register("jitter", 0.1, 3, default=1, moves=True)
 def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop as an attacker's tool might: a little off, larger or smaller, and turned.
 
@@ -282,19 +299,19 @@ def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Im
     return _cropped(image, draw_jitter(value, random))
 
 
-@_register("shift", -64, 64, default=2, signed=True)
+@_register("shift", -64, 64, default=2, signed=True, moves=True)
 def _shift(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop so many pixels further right and down."""
     return _cropped(image, shifted(value, min(image.size)))
 
 
-@_register("zoom", -50, 50, default=5, signed=True)
+@_register("zoom", -50, 50, default=5, signed=True, moves=True)
 def _zoom(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop so many percent wider about the same centre."""
     return _cropped(image, zoomed(value))
 
 
-@_register("turn", -45, 45, default=3, signed=True)
+@_register("turn", -45, 45, default=3, signed=True, moves=True)
 def _turn(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop turned clockwise by so many degrees about the same centre."""
     return _cropped(image, turned(value))

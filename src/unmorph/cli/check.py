@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unmorph.errors import PhotoError
+from unmorph.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
     from unmorph.checking import Edit, FaceCheck
@@ -82,6 +82,11 @@ def command(
     for name in channel or CHANNELS:
         known = "round" if name == "none" else name  # a file's pixels are whole levels
         ways[known] = channels.load(known)
+        if ways[known].moves:
+            raise ConfigError(
+                f"channel {name!r} moves faces away from where they are looked for; choose from "
+                f"none, {', '.join(channels.still_names())}"
+            )
     original = read(photo, max_megapixels=max_megapixels).pixels
     copy = None if protected is None else read(protected, max_megapixels=max_megapixels).pixels
     names = str(photo) if protected is None else f"{photo} and {protected}"

@@ -81,13 +81,15 @@ class Journey:
     """What happens to a photo between its owner and the deepfake.
 
     Attributes:
-        channel: what befalls the file; None where nothing does.
+        channel: what befalls the file; None where nothing does. It may scale the photo, but not
+            move what it shows.
         crop: a name in `unmorph.evaluation.crops.CROPS`.
         saved_as: one of `SAVED_AS`.
         seed: of noise and jitter.
 
     Raises:
-        ConfigError: the crop or the kind of file is unknown; the message lists the choices.
+        ConfigError: the crop or the kind of file is unknown; the message lists the choices. Or the
+            channel moves what the photo shows.
     """
 
     channel: Channel | None = None
@@ -97,6 +99,12 @@ class Journey:
 
     def __post_init__(self) -> None:
         CROPS[self.crop]
+        if self.channel is not None and self.channel.moves:
+            raise ConfigError(
+                f"channel {self.channel.name!r} moves what a photo shows, and here faces are "
+                "compared in their places: choose --crop jitter, or the channel with --protocol "
+                "face"
+            )
         if self.saved_as not in SAVED_AS:
             raise ConfigError(
                 f"unknown kind of file {self.saved_as!r}; choose one of {', '.join(SAVED_AS)}"
