@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from unmorph import runtime
 from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
+from unmorph.samples import PORTRAIT
 
 
 @pytest.fixture
@@ -53,3 +54,26 @@ def test_missing_network(shipped: Path) -> None:
     assert result.exit_code == 1
     assert "stargan.onnx: no such network" in result.output
     assert not (shipped / "demo.png").exists()
+
+
+def test_never_replaces_the_photo(shipped: Path) -> None:
+    photo = shipped / "me.jpg"
+    shutil.copy(PORTRAIT, photo)
+    result = CliRunner().invoke(app, ["demo", str(photo), "-o", str(shipped / "." / "me.jpg")])
+    assert result.exit_code == 2
+    assert "is one" in result.output
+    assert photo.read_bytes() == PORTRAIT.read_bytes()
+
+
+def test_unknown_suffix_is_refused_before_the_work(shipped: Path) -> None:
+    result = CliRunner().invoke(app, ["demo", str(shipped / "absent.jpg"), "-o", "demo.txt"])
+    assert result.exit_code == 2
+    assert "demo.txt: choose a suffix of" in result.output
+
+
+def test_folder_that_cannot_be_made(shipped: Path) -> None:
+    (shipped / "file").touch()
+    out = shipped / "file" / "demo.png"
+    result = CliRunner().invoke(app, ["demo", "-o", str(out), "--threads", "1"])
+    assert result.exit_code == 1
+    assert f"{out}: cannot be written" in result.output

@@ -1,7 +1,9 @@
-"""Options that several commands have."""
+"""Options that several commands have, and what they make sure of."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,3 +14,22 @@ SKIP_CURRENT: Any = typer.Option(
     "--skip-current",
     help="Do nothing where the output is of the same faces, networks and options already.",
 )
+
+
+def refuse_picture(option: str, picture: Path, photos: Iterable[Path]) -> None:
+    """Refuse to draw a picture in place of one of the photos, or of a kind that nobody can write.
+
+    Args:
+        option: the one that names the picture, for the message.
+        picture: the file to make.
+        photos: what the command reads.
+
+    Raises:
+        typer.BadParameter: the message says what to choose.
+    """
+    from unmorph.photo import WRITABLE
+
+    if picture.suffix.lower() not in WRITABLE:
+        raise typer.BadParameter(f"{option} {picture}: choose a suffix of {', '.join(WRITABLE)}")
+    if picture.resolve() in {photo.resolve() for photo in photos}:
+        raise typer.BadParameter(f"{option} {picture} is one of the photos: name another file")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from unmorph.cli._options import refuse_picture
 from unmorph.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
@@ -65,18 +66,16 @@ def command(
 
         unmorph check portrait-protected.png --channel jpeg-50 --json
     """
-    if save is not None and protected is None:
-        raise typer.BadParameter("--save compares two photos: give PROTECTED too")
+    if save is not None:
+        if protected is None:
+            raise typer.BadParameter("--save compares two photos: give PROTECTED too")
+        refuse_picture("--save", save, (photo, protected))
     from PIL import Image
 
     from unmorph import channels
     from unmorph.checking import CHANNELS, Checker, Verdict, worst
-    from unmorph.photo import WRITABLE, read
+    from unmorph.photo import read
 
-    if save is not None and save.suffix.lower() not in WRITABLE:
-        raise typer.BadParameter(f"--save {save}: choose a suffix of {', '.join(WRITABLE)}")
-    if save is not None and save.resolve() in {p.resolve() for p in (photo, protected) if p}:
-        raise typer.BadParameter(f"--save {save} is one of the photos: name another file")
     Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
     ways = {}
     for name in channel or CHANNELS:
@@ -131,15 +130,12 @@ _SAID = {
 def _draw(save: Path, checker: Any, check: FaceCheck, original: Any, copy: Any) -> None:
     import numpy as np
 
-    from unmorph.photo import Photo, write
+    from unmorph.photo import Photo, make_folder, write
     from unmorph.showcase import compare
 
     deepfake = checker.deepfakes[check.deepfake]
     shown = compare(original, copy, check.square, deepfake, checker.classifier)
-    try:
-        save.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhotoError(f"{save}: cannot be written: {error}") from error
+    make_folder(save)
     write(Photo(np.asarray(shown.picture)), save)
 
 

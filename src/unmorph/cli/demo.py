@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from unmorph.cli._options import refuse_picture
+
 
 def command(
     photo: Path | None = typer.Argument(
@@ -24,19 +26,21 @@ def command(
     import numpy as np
 
     from unmorph.checking import suppression
-    from unmorph.photo import Photo, read, write
+    from unmorph.photo import Photo, make_folder, read, write
     from unmorph.protector import Protector
     from unmorph.runtime import SHIPPED, OnnxClassifier, OnnxDeepfake
     from unmorph.samples import PORTRAIT
     from unmorph.showcase import show
 
+    photo = photo or PORTRAIT
+    refuse_picture("--out", out, (photo,))
     shown = show(
-        read(photo or PORTRAIT).pixels,
+        read(photo).pixels,
         Protector.load(strength=strength, refine=refine, threads=threads),
         OnnxDeepfake(SHIPPED / "stargan.onnx", threads),
         OnnxClassifier(SHIPPED / "attributes.onnx", threads),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write(Photo(np.asarray(shown.picture)), out)
     typer.echo(f"The protected face is {shown.psnr:.1f} dB close to the original.")
     for edit, (before, after) in shown.moved.items():
