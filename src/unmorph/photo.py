@@ -62,6 +62,9 @@ _FORMATS = {
 #: The names of the formats that `write` can make.
 FORMATS = tuple(_FORMATS)
 
+#: Those of them that have a quality.
+LOSSY = tuple(name for name, form in _FORMATS.items() if form.lossy is not None)
+
 #: Suffixes of the files that `write` can make, each with its format's name.
 WRITABLE = {suffix: name for name, form in _FORMATS.items() for suffix in form.suffixes}
 

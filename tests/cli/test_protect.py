@@ -156,6 +156,39 @@ def test_quality(folder: Path, protect: Run) -> None:
     assert sizes[1] < sizes[0] / 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.jpg"],
+        ["a.jpg", "-o", "b.png"],
+        ["a.jpg", "-o", "b.tif"],
+        ["a.jpg", "--format", "tiff"],
+        ["a.jpg", "-o", "-"],
+        ["a.png", "--format", "same"],
+        ["a.png", "--format", "same", "-o", "-"],
+    ],
+)
+def test_quality_of_what_has_none(
+    folder: Path, protect: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    portrait_at(folder / arguments[0])
+    result = protect(*arguments, "--quality", "90")
+    assert result.exit_code == 2
+    assert "choose --format jpeg, webp" in " ".join(result.output.replace("│", "").split())
+    assert names(folder) == arguments[:1]
+
+
+def test_quality_of_a_mixed_folder(folder: Path, protect: Run) -> None:
+    portrait_at(folder / "a.jpg")
+    portrait_at(folder / "b.png")
+    out = folder.parent / "out"
+    result = protect(folder, "--format", "same", "--quality", "50", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert names(out) == ["a.jpg", "b.png"]
+    assert (out / "a.jpg").stat().st_size < (out / "b.png").stat().st_size / 4
+
+
 def test_says_what_was_left_behind(folder: Path, protect: Run) -> None:
     with Image.open(PORTRAIT) as image:
         image.resize(SIZE).save(

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,8 @@ def command(
         min=1,
         max=100,
         help="Of JPEG, AVIF and HEIC, 95 by default; makes WebP smaller too, which else keeps "
-        "every pixel. Low qualities wash the protection out. PNG has none.",
+        "every pixel. Low qualities wash the protection out. PNG and TIFF have none; with --format "
+        "same, such photos among others keep every pixel.",
     ),
     keep_metadata: bool = typer.Option(
         False,
@@ -158,8 +159,6 @@ def command(
         max_megapixels,
         refine,
     )
-    if quality is not None and settings.format == "png":
-        raise typer.BadParameter("--quality: PNG has none; choose another --format")
     if box and (len(photos) > 1 or photos[0].is_dir()):
         raise typer.BadParameter("--box belongs to one photo: name one")
     if weights is not None and strength != DEFAULT_STRENGTH:
@@ -190,8 +189,10 @@ def _files(
     as_json: bool,
 ) -> None:
     from unmorph import batch
+    from unmorph.photo import WRITABLE
 
     jobs = batch.plan(photos, out, settings.format)
+    _refuse_quality(settings, {WRITABLE.get(job.target.suffix.lower()) for job in jobs})
     journals = batch.journals_for(jobs, settings, defense)
     known = [None] * len(jobs) if again else list(batch.unchanged(jobs, journals))
     todo = [job for job, outcome in zip(jobs, known, strict=True) if outcome is None]
@@ -283,6 +284,8 @@ def _pipe(
     else:
         source = read(photo, max_megapixels=settings.max_megapixels)
         size = photo.stat().st_size
+    form = form or source.format
+    _refuse_quality(settings, {form})
     protector = load(threads=workers)
     data, outcome = batch.protect_photo(protector, source, settings, form)
     if data is not None and out == _PIPE:
@@ -367,6 +370,17 @@ def _format(form: str | None, out: Path | None) -> str | None:
     if form not in (*FORMATS, _SAME):
         raise typer.BadParameter(f"--format: choose {', '.join((*FORMATS, _SAME))}")
     return None if form == _SAME else form
+
+
+def _refuse_quality(settings: Settings, forms: Collection[str | None]) -> None:
+    """Refuse a quality that no result would have."""
+    from unmorph.photo import LOSSY
+
+    if settings.quality is not None and not any(form in LOSSY for form in forms):
+        raise typer.BadParameter(
+            f"--quality: what would be written has none; choose --format {', '.join(LOSSY)}, or "
+            "a suffix of these"
+        )
 
 
 def _count(faces: str, boxes: bool) -> int | None:
