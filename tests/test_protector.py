@@ -144,6 +144,9 @@ def test_the_shipped_defenses_by_their_strength(
         Protector.load(threads=1)
     with pytest.raises(ConfigError, match="'mighty'; choose one of subtle, strong"):
         Protector.load(strength="mighty")
+    for refine in (0, 5):
+        with pytest.raises(ConfigError, match="'mighty'; choose one of subtle, strong"):
+            Protector.load(defense_file, strength="mighty", refine=refine)
 
 
 def test_convenience_loads_the_shipped_defense_once(

@@ -67,16 +67,19 @@ class Protector:
         Args:
             weights: the ONNX file of a defense, in place of one in this package.
             strength: which of those: ``subtle``, which nobody sees, or ``strong``, which survives
-                more of what befalls photos on their way.
+                more of what befalls photos on their way; beside ``weights``, what the steps of
+                ``refine`` are after.
             refine: gradient steps through the shipped deepfakes that follow it on each face
-                (`unmorph.refining`): half a second each, and far fewer edits come through.
+                (`unmorph.refining`): about half a second or more each on a laptop, and somewhat
+                fewer edits come through; 10 is a good choice.
             threads: how many cores to use; all of them by default.
 
         Raises:
             ConfigError: there is no such strength.
             WeightsError: a network is absent, damaged, or not a defense.
         """
-        defense: FaceDefense = OnnxDefense(weights or shipped_defense(strength), threads)
+        shipped = shipped_defense(strength)  # refuses a strength that there is not
+        defense: FaceDefense = OnnxDefense(weights or shipped, threads)
         if refine:
             defense = Refiner.load(defense, refine, AIMS[strength], threads=threads)
         return cls(defense, FaceDetector(threads=threads))

@@ -85,7 +85,7 @@ class Refiner:
         start: the defense to start from; its epsilon holds for the result too.
         deepfakes: what to step through.
         classifier: what fills in the labels that a face has now.
-        steps: how many; each takes a second or so a face and deepfake on a laptop.
+        steps: how many; each takes about half a second or more a face and deepfake on a laptop.
         aim: how like the face, and through what.
 
     Raises:

@@ -89,8 +89,8 @@ def command(
         min=0,
         max=100,
         metavar="N",
-        help="Follow with N gradient steps on each face: half a second each, and far fewer edits "
-        "come through; 6 are a good choice.",
+        help="Follow with N gradient steps on each face: about half a second or more each on a "
+        "laptop, and somewhat fewer edits come through; 10 is a good choice.",
     ),
     workers: int | None = typer.Option(
         None, min=1, help="Photos at a time, a core each; by default as many as there are cores."
@@ -131,7 +131,7 @@ def command(
 
         unmorph protect portrait.jpg
 
-        unmorph protect portrait.jpg --refine 6
+        unmorph protect portrait.jpg --refine 10
 
         unmorph protect album/ -o protected/
 
