@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unmorph.classifier import AttributeClassifier
-from unmorph.datasets.base import FaceDataset
+from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes.stargan import Generator
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
@@ -71,7 +71,9 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
     weights = AttributeClassifier(2).state_dict().items()
     torch.save({k: v for k, v in weights if not k.endswith("num_batches_tracked")}, guide)
 
-    def build(config: DeepfakeConfig, folder: str = "run") -> DeepfakeTrainer:
+    def build(
+        config: DeepfakeConfig, folder: str = "run", teacher: Path = teacher, guide: Path = guide
+    ) -> DeepfakeTrainer:
         return DeepfakeTrainer(config, train, val, tmp_path / folder, cache, teacher, guide)
 
     return build
@@ -179,6 +181,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(
     whole = final_state(lambda: make(config, "whole"))
     resumed = final_state(lambda: make(config, "resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config")
+    assert whole.pop("networks") == resumed.pop("networks")
     assert whole["stage"] == len(config.stages) - 1
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
@@ -198,6 +201,43 @@ def test_only_what_lies_ahead_may_change(make: Make) -> None:
             make(other).restore(path)
     with pytest.raises(WeightsError, match=r"absent\.pt: not a readable checkpoint"):
         run.restore(run.folder / "absent.pt")
+
+
+def test_another_teacher_or_guide_is_refused(make: Make, tmp_path: Path) -> None:
+    run = make(tiny(GUIDED))
+    run.save()
+    path = run.folder / CHECKPOINT
+    teacher, guide = tmp_path / "other-teacher.pt", tmp_path / "other-guide.pt"
+    torch.save(Generator(conv_dim=4, repeat_num=2).state_dict(), teacher)
+    weights = AttributeClassifier(4).state_dict().items()
+    torch.save({k: v for k, v in weights if not k.endswith("num_batches_tracked")}, guide)
+    make(tiny(GUIDED)).restore(path)
+    for name, other in (
+        ("teacher", make(tiny(GUIDED), teacher=teacher)),
+        ("guide", make(tiny(GUIDED), guide=guide)),
+    ):
+        with pytest.raises(ConfigError, match=rf"was trained with another {name}; give its own"):
+            other.restore(path)
+    # Who taught nothing so far may be another.
+    early = make(tiny(HINGE, GUIDED), "early")
+    early.save()
+    make(tiny(HINGE, GUIDED), teacher=teacher, guide=guide).restore(early.folder / CHECKPOINT)
+    with pytest.raises(WeightsError, match=r"absent\.pt: cannot be read"):
+        make(tiny(GUIDED), teacher=tmp_path / "absent.pt")
+
+
+def test_lessons_read_only_the_faces_that_they_show(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def watched(faces: FaceDataset, size: int, cache: Path) -> np.ndarray:
+        read.append(len(faces))
+        return decoded(faces, size, cache)
+
+    monkeypatch.setattr("unmorph.training.deepfake.decoded", watched)
+    make(tiny(LESSONS))
+    assert read == [LESSONS.lessons]
 
 
 def test_a_stage_begins_with_the_average(make: Make, log: RunLog) -> None:

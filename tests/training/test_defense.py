@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from unmorph.deepfakes import Deepfake
 from unmorph.deepfakes.stargan import Generator, StarGAN
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.perceptual import VGGFeatures
+from unmorph.training.checkpoint import save_checkpoint
 from unmorph.training.config import DefenseConfig
 from unmorph.training.defense import DefenseTrainer
 from unmorph.training.loop import CHECKPOINT
@@ -33,6 +34,7 @@ class Shift(Deepfake):
 
     edits = ATTRIBUTES
     size = 128
+    provenance: Mapping[str, str] = {"origin": "by hand"}
 
     def targets(self, edit: str, labels: Tensor) -> Tensor:
         return edit_targets(labels, edit)
@@ -90,6 +92,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(
     whole = final_state(lambda: make(config, stargan(), folder="whole"))
     resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
+    assert whole.pop("networks") == resumed.pop("networks") == {"deepfake": None}
     assert whole["step"] == 4
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
@@ -224,6 +227,24 @@ def test_another_configuration_is_refused(make: Make) -> None:
     other = dataclasses.replace(TINY, epsilon=0.1, decay="linear")
     with pytest.raises(ConfigError, match=r"checkpoint\.pt: .*\(epsilon, decay\)"):
         make(other).restore(path)
+
+
+def test_another_deepfake_is_refused(make: Make) -> None:
+    def against(sha256: str) -> StarGAN:
+        deepfake = stargan()
+        deepfake.provenance = {"sha256": sha256}
+        return deepfake
+
+    run = make(deepfake=against("a"))
+    run.save()
+    path = run.folder / CHECKPOINT
+    make(deepfake=against("a")).restore(path)
+    other = make(deepfake=against("b"))
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt: was trained with another deepfake; "):
+        other.restore(path)
+    save_checkpoint(path, {k: v for k, v in run.state().items() if k != "networks"})
+    with pytest.raises(ConfigError, match=r"does not say with which deepfake .* start anew"):
+        other.restore(path)
 
 
 def test_a_new_run_starts_from_the_average_of_another(make: Make) -> None:

@@ -63,6 +63,9 @@ def test_lessons_are_made_once(teacher: Path, photos: np.ndarray, tmp_path: Path
     louder = taught(teacher, photos, LABELS, (3.0,) * 5, "fp32", tmp_path / "cache", done.append)
     assert sum(done) == 2 * len(photos)
     assert (louder[1] != first[1]).any()
+    changed = taught(teacher, photos, 1 - LABELS, AMPLIFY, "fp32", tmp_path / "cache", done.append)
+    assert sum(done) == 3 * len(photos)
+    assert (changed[0] != first[0]).any()
 
 
 def test_batches_of_lessons(teacher: Path, photos: np.ndarray, tmp_path: Path) -> None:

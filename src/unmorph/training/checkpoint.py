@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,4 +70,30 @@ def refuse_difference(path: str | os.PathLike[str], saved: object, config: objec
         raise ConfigError(
             f"{path}: was trained with another configuration ({', '.join(wrong)}); give its own, "
             "or start anew in another folder"
+        )
+
+
+def refuse_other_networks(
+    path: str | os.PathLike[str], state: Mapping[str, Any], networks: Mapping[str, str | None]
+) -> None:
+    """Make sure that a run goes on beside the frozen networks that it began with.
+
+    Args:
+        path: the checkpoint, for the message.
+        state: what it holds: ``networks`` among the rest, unless it is of an older version.
+        networks: the SHA-256 of each of the present ones.
+
+    Raises:
+        ConfigError: they differ, or the checkpoint does not name its own; the message says which.
+    """
+    saved = state.get("networks", {})
+    if unknown := [name for name in networks if name not in saved]:
+        raise ConfigError(
+            f"{path}: does not say with which {' and '.join(unknown)} it was trained (an older "
+            "version wrote it); start anew in another folder"
+        )
+    if wrong := [name for name, sha256 in networks.items() if saved[name] != sha256]:
+        raise ConfigError(
+            f"{path}: was trained with another {' and another '.join(wrong)}; give its own, or "
+            "start anew in another folder"
         )

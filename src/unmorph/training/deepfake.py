@@ -21,12 +21,18 @@ from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
 from unmorph.layout import autocast, channels_last, open_device
 from unmorph.training.batches import Batches, random_edits
-from unmorph.training.checkpoint import load_checkpoint, save_checkpoint
+from unmorph.training.checkpoint import (
+    load_checkpoint,
+    refuse_difference,
+    refuse_other_networks,
+    save_checkpoint,
+)
 from unmorph.training.classifier import add_noise, jitter, load_classifier
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
 from unmorph.training.lessons import SIZE, Lessons, own_labels
 from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.runlog import RunLog, contact_sheet
+from unmorph.weights.store import sha256
 
 VAL_FACES = 64
 
@@ -134,6 +140,8 @@ class DeepfakeTrainer:
         self.guide = None
         if guide is not None:
             self.guide = channels_last(load_classifier(guide)).to(self.device)
+        given = {"teacher": teacher, "guide": guide}
+        self._sha256 = {name: sha256(path) for name, path in given.items() if path is not None}
         self.config, self.train, self.val = config, train, val
         self.folder, self.cache = folder, cache
         torch.manual_seed(config.seed)
@@ -176,9 +184,6 @@ class DeepfakeTrainer:
         self.discriminator_adam = torch.optim.Adam(
             self.discriminator.parameters(), stage.discriminator_lr, betas=stage.betas, fused=True
         )
-        photos = decoded(self.train, stage.image_size, self.cache)
-        labels = np.asarray(self.train.labels)
-        self.batches = Batches(photos, labels, stage.batch_size, self.random, self.device)
         channels = stage.cycle_channels
         self.cycle_channels = RandomChannels(channels, self.random) if channels else None
         # Compiling the discriminator made its steps slower, 77 instead of 54 ms.
@@ -186,15 +191,19 @@ class DeepfakeTrainer:
         if self.config.compile:
             self._edit = torch.compile(self.generator, dynamic=False)
         if stage.lessons and self.teacher is not None:
-            shown = decoded(self.train, SIZE, self.cache)[: stage.lessons]
+            shown = self.train.subset(range(len(self.train))[: stage.lessons])
             self.lessons = Lessons(
                 self.teacher,
-                shown,
-                labels[: stage.lessons],
+                decoded(shown, SIZE, self.cache),
+                np.asarray(shown.labels),
                 stage.amplify,
                 self.config.precision,
                 self.cache,
             )
+        else:
+            photos = decoded(self.train, stage.image_size, self.cache)
+            labels = np.asarray(self.train.labels)
+            self.batches = Batches(photos, labels, stage.batch_size, self.random, self.device)
 
     @property
     def current(self) -> DeepfakeStage:
@@ -205,12 +214,13 @@ class DeepfakeTrainer:
         """Everything that a checkpoint must hold to continue as if never stopped."""
         return {
             "config": dataclasses.asdict(self.config),
+            "networks": self._networks(self.stage + 1),
             "stage": self.stage,
             "step": self.step,
             "critic_updates": self.critic_updates,
             "seconds": self.seconds,
             "random": self.random.get_state(),
-            "batches": self.batches.state(),
+            "batches": None if self.current.lessons else self.batches.state(),
             "generator": self.generator.state_dict(),
             "average": self.average,
             "discriminator": self.discriminator.state_dict(),
@@ -218,23 +228,31 @@ class DeepfakeTrainer:
             "discriminator_adam": self.discriminator_adam.state_dict(),
         }
 
+    def _networks(self, ran: int) -> dict[str, str]:
+        """Return the SHA-256 of what the first ``ran`` stages learn from, by its name."""
+        stages = self.config.stages[:ran]
+        used = {
+            "teacher": any(stage.lessons for stage in stages),
+            "guide": any(stage.guidance for stage in stages),
+        }
+        return {name: self._sha256[name] for name, is_used in used.items() if is_used}
+
     def restore(self, path: Path) -> None:
-        """Continue from a checkpoint of the same configuration.
+        """Continue from a checkpoint of the same configuration; stages to come may differ.
 
         Raises:
-            ConfigError: stages that already ran, or the networks, differ from the checkpoint's.
+            ConfigError: stages that already ran, the networks or what they learnt from differ
+                from the checkpoint's.
             WeightsError: the file is no checkpoint.
         """
         state, saved = load_checkpoint(path, DeepfakeConfig)
         ran = state["stage"] + 1
-        same = dataclasses.replace(saved, stages=self.config.stages, report_every=1)
-        if dataclasses.replace(self.config, report_every=1) != same or (
-            saved.stages[:ran] != self.config.stages[:ran]
-        ):
-            raise ConfigError(
-                f"{path}: was trained with another configuration; later stages may differ, "
-                "what already ran may not"
-            )
+        past, present = (
+            dataclasses.replace(config, stages=config.stages[:ran])
+            for config in (saved, self.config)
+        )
+        refuse_difference(path, past, present)
+        refuse_other_networks(path, state, self._networks(ran))
         self.generator.load_state_dict(state["generator"])
         self.stage, self.step = state["stage"], state["step"]
         self._start_stage()
@@ -244,7 +262,8 @@ class DeepfakeTrainer:
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
         self.random.set_state(state["random"])
-        self.batches.restore(state["batches"])
+        if not self.current.lessons:
+            self.batches.restore(state["batches"])
 
     def start_from(self, path: Path) -> None:
         """Start a new run with the weights of a trained generator.

@@ -30,7 +30,12 @@ from unmorph.objectives import (
 )
 from unmorph.perceptual import VGGFeatures
 from unmorph.training.batches import Batches, random_edits
-from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
+from unmorph.training.checkpoint import (
+    load_checkpoint,
+    refuse_difference,
+    refuse_other_networks,
+    save_checkpoint,
+)
 from unmorph.training.config import DefenseConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.muon import Muon
@@ -112,6 +117,7 @@ class DefenseTrainer:
         """Everything that a checkpoint must hold to continue as if never stopped."""
         return {
             "config": dataclasses.asdict(self.config),
+            "networks": self._networks(),
             "step": self.step,
             "seconds": self.seconds,
             "lambda_mag": self.lambda_mag.item(),
@@ -122,15 +128,19 @@ class DefenseTrainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
+    def _networks(self) -> dict[str, str | None]:
+        return {"deepfake": self.deepfake.provenance.get("sha256")}
+
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same configuration (``report_every`` may differ).
 
         Raises:
-            ConfigError: the checkpoint's configuration differs; the message names where.
+            ConfigError: the checkpoint's configuration or deepfake differs; the message says how.
             WeightsError: the file is no checkpoint.
         """
         state, saved = load_checkpoint(path, DefenseConfig)
         refuse_difference(path, saved, self.config)
+        refuse_other_networks(path, state, self._networks())
         self.defense.load_state_dict(state["defense"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
