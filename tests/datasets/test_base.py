@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from unmorph.datasets import base
 from unmorph.datasets.base import FaceDataset, PhotoSource, centre_crop, decoded, to_faces
@@ -82,6 +85,40 @@ def test_damaged_photos(folder: Path, compression: int) -> None:
         PhotoSource(path).read("d.png")
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def test_damage_of_any_kind_is_told_by_name(folder: Path) -> None:
+    """Pillow answers these with SyntaxError, struct.error and DecompressionBombError."""
+    good = (folder / "a.png").read_bytes()
+    body, header = good[33:], good[16:29]
+    for changed in (
+        good[:29] + b"\0\0\0\0" + body,
+        good[:8] + chunk(b"IHDR", header[:5]) + body,
+        good[:8] + chunk(b"IHDR", struct.pack(">II", 60_000, 60_000) + header[8:]) + body,
+    ):
+        (folder / "a.png").write_bytes(changed)
+        with pytest.raises(DataError, match=r"photos: cannot read a\.png"):
+            PhotoSource(folder).read("a.png")
+
+
+def test_photos_are_upright(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(tmp_path / "sideways.png", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    Image.fromarray(pixels).save(tmp_path / "plain.jpg")
+    source = PhotoSource(tmp_path)
+    np.testing.assert_array_equal(source.read("sideways.png"), np.rot90(pixels, -1))
+    for name in ("plain.png", "plain.jpg"):
+        with Image.open(tmp_path / name) as photo:
+            np.testing.assert_array_equal(source.read(name), np.asarray(photo))
+
+
 def test_hash_tells_sets_apart(folder: Path) -> None:
     path = as_zip(folder)
     before = PhotoSource(folder).sha256(), PhotoSource(path).sha256()
@@ -137,13 +174,26 @@ def test_decoded_faces_are_kept(
     first = decoded(dataset(folder), 8, cache)
     assert first.shape == (4, 8, 8, 3)
     assert first[:, 0, 0, 0].tolist() == [50, 0, 150, 100]
-    save(folder / "a.png", 255)  # what is kept is not read again
-    again = decoded(dataset(folder), 8, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceDataset, "faces", None)  # what is kept is not read again
+        again = decoded(dataset(folder), 8, cache)
     assert isinstance(again, np.memmap) == large
     np.testing.assert_array_equal(again, first)
     decoded(dataset(folder), 4, cache)
     decoded(dataset(folder).subset([1]), 8, cache)
     assert len(list(cache.iterdir())) == 3
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_changed_photos_are_decoded_anew(folder: Path, tmp_path: Path, zipped: bool) -> None:
+    def first() -> int:
+        photos = as_zip(folder) if zipped else folder
+        return int(decoded(dataset(photos), 8, tmp_path / "cache")[0, 0, 0, 0])
+
+    assert first() == 50
+    save(folder / "a.png", 255)
+    os.utime(folder / "a.png", (10**9, 10**9))
+    assert first() == 255
 
 
 def test_decoding_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import zipfile
 import zlib
@@ -13,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from unmorph.errors import DataError
+from unmorph.errors import DataError, PhotoError
+from unmorph.photo import decode
 
 #: Endings of the files that count as photos.
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+#: What is raised where a photo's bytes are absent, or damaged or encrypted within their zip.
+_UNREADABLE = (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class PhotoSource:
@@ -46,16 +49,24 @@ class PhotoSource:
             raise DataError(f"{self.path}: no photo in it (looked for {', '.join(PHOTO_ENDINGS)})")
 
     def read(self, name: str) -> Image.Image:
-        """Decode one photo as RGB.
+        """Decode one photo, upright and as RGB.
 
         Raises:
             DataError: the photo is missing or cannot be decoded.
         """
         try:
             data = self._zip.read(name) if self._zip else (self.path / name).read_bytes()
-            return Image.open(io.BytesIO(data)).convert("RGB")
-        except (KeyError, OSError, UnidentifiedImageError, zipfile.BadZipFile, zlib.error) as error:
+        except _UNREADABLE as error:
             raise DataError(f"{self.path}: cannot read {name}: {error}") from error
+        try:
+            return Image.fromarray(decode(data, name).pixels)
+        except PhotoError as error:  # which names the photo
+            raise DataError(f"{self.path}: cannot read {error}") from error
+
+    def state(self, names: Sequence[str]) -> list[str]:
+        """Return size and time of change of the zip, or of each of some photos of a folder."""
+        paths = [self.path / name for name in names] if self._zip is None else [self.path]
+        return [f"{found.st_size} {found.st_mtime_ns}" for found in map(os.stat, paths)]
 
     def sha256(self) -> str:
         """Hash the zip's bytes, or a folder's names and sizes (its photos are not read)."""
@@ -131,10 +142,12 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
     """Return all faces as one (N, size, size, 3) uint8 array, kept in ``cache``.
 
     The first call decodes the set and writes the array (whole or not at all); later calls read it,
-    or map it where it is large, so a training run starts at once and any set fits.
+    or map it where it is large, so a training run starts at once and any set fits. Photos of
+    another size in bytes or time of change are decoded anew.
     """
     place = str(dataset.source.path.resolve())
-    key = "\n".join([place, str(dataset.crop), str(size), *dataset.names])
+    state = dataset.source.state(dataset.names)
+    key = "\n".join([place, str(dataset.crop), str(size), *dataset.names, *state])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(cache) / f"{dataset.name}-{size}-{digest}.npy"
     if not path.exists():
