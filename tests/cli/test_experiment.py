@@ -218,6 +218,15 @@ def test_a_plan_measures_once(common: list[str], tmp_path: Path) -> None:
     assert done(*command).count("is current") == 4
     assert {name: (results / name).stat().st_mtime_ns for name in names} == before
 
+    other = tmp_path / "other.onnx"
+    model = onnx.load(labeller)
+    model.producer_name = "another"
+    onnx.save(model, other)
+    plan.write_text(text.replace(labeller, str(other)))
+    assert "is current" not in done(*command)
+    plan.write_text(text)
+    assert "is current" not in done(*command)
+
     # Other options are another record; what they do not concern is left alone.
     plan.write_text(text.replace("limit = 2\n        deep", "limit = 1\n        deep", 1))
     assert done(*command).count("is current") == 2

@@ -22,7 +22,7 @@ from unmorph.evaluation.participants import (
     open_subject,
 )
 from unmorph.runtime import OnnxDeepfake
-from unmorph.weights.store import sha256
+from unmorph.weights.store import identity, sha256
 
 
 def faces(count: int = 2) -> torch.Tensor:
@@ -129,6 +129,7 @@ def test_evaluate_and_report(
     content = json.loads(record.read_text())
     assert content["dataset"]["count"] == 3
     assert content["settings"]["labels"] == "classifier"
+    assert content["settings"]["labeller"] == identity(classifier_file)
     assert content["judge"]["file"] == "attributes.onnx"
     assert content["defense"]["name"] == "defense"
     assert [path.name for path in record.parent.iterdir()] == ["x.json"]

@@ -24,7 +24,7 @@ from unmorph.evaluation.photos import (
     open_photos,
 )
 from unmorph.evaluation.record import Record, read_record, write_record
-from unmorph.evaluation.run import Subject
+from unmorph.evaluation.run import Labeller, Subject
 from unmorph.faces.crop import crop_square, frame
 from unmorph.faces.detect import FaceDetector
 
@@ -57,7 +57,7 @@ def unchanged(faces: Tensor, labels: Tensor | None) -> Tensor:
     return faces
 
 
-def labeller(faces: Tensor) -> Tensor:
+def labels(faces: Tensor) -> Tensor:
     return torch.tensor([[1.0, 0, 0, 1, 1]]).expand(len(faces), 5)
 
 
@@ -101,7 +101,7 @@ def run(album: FaceDataset, least: float) -> Run:
             journey or Journey(),
             about_dataset={"name": "folder", **describe_photos(album)},
             metric_names=("l2", "psnr"),
-            labeller=labeller,
+            labeller=Labeller(labels, {"file": "x.onnx", "sha256": "1"}),
             threads=1,
             **options,  # type: ignore[arg-type]
         )
@@ -113,6 +113,7 @@ def test_protection_reaches_the_deepfake_through_file_channel_and_crop(
     run: Run, tmp_path: Path
 ) -> None:
     record = run(journey=Journey(channels.load("messenger"), "landmarks"))
+    assert record.settings["labeller"] == {"file": "x.onnx", "sha256": "1"}
     assert record.mean("suppression", "strict_dsr") == 1
     assert record.dataset["photos"] == 3
     assert record.dataset["count"] == 3

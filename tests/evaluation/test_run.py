@@ -12,8 +12,8 @@ from torch import Tensor
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError
-from unmorph.evaluation.record import Record
-from unmorph.evaluation.run import Subject, drop_unreadable, evaluate, figures
+from unmorph.evaluation.record import Record, write_record
+from unmorph.evaluation.run import Labeller, Subject, drop_unreadable, evaluate, figures
 
 Build = Callable[..., Subject]
 Defense = Callable[..., Tensor]
@@ -133,13 +133,35 @@ def test_labels_come_from_the_labeller_where_a_set_has_none(
         photo.tobytes(): row for photo, row in zip(all_faces(dataset).numpy(), labels, strict=True)
     }
 
-    def labeller(faces: Tensor) -> Tensor:
+    def read(faces: Tensor) -> Tensor:
         return torch.from_numpy(np.stack([known[face.tobytes()] for face in faces.numpy()]))
 
     bare = FaceDataset("lfw", dataset.source, dataset.names, dataset.crop)
-    assert run(subject(), bare, labeller=labeller).figures == run(subject(), dataset).figures
+    labeller = Labeller(read, {"file": "x.onnx", "sha256": "1"})
+    record = run(subject(), bare, labeller=labeller)
+    assert record.figures == run(subject(), dataset).figures
+    assert record.settings["labeller"] == labeller.about
+    assert "labeller" not in run(subject(), dataset, labeller=labeller).settings
     with pytest.raises(ConfigError, match="no attribute labels"):
         run(subject(), bare)
+
+
+def test_another_labeller_is_another_run(
+    dataset: FaceDataset, subject: Build, tmp_path: Path
+) -> None:
+    bare = FaceDataset("lfw", dataset.source, dataset.names, dataset.crop)
+
+    def labelled(sha256: str, **options: object) -> Record:
+        labeller = Labeller(lambda faces: torch.ones(len(faces), 5), {"sha256": sha256})
+        return run(subject(), bare, labeller=labeller, **options)
+
+    path, progress = tmp_path / "x.json", tmp_path / "x.json.progress.npz"
+    record = labelled("a", progress_file=progress)
+    write_record(record, path)
+    assert labelled("a", present=path) == record
+    assert labelled("b", present=path) != record
+    with pytest.raises(ConfigError, match="belongs to a run with other options"):
+        labelled("b", progress_file=progress)
 
 
 class StopError(Exception):

@@ -58,23 +58,23 @@ def command(
     for text in defense:
         name, options = parse_defense(text)
         methods.append(open_defense(name, network, epsilon=epsilon, options=options))
+    fill_in = None if drawn.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
     setting: dict[str, Any] = {
         "size": network.size,
         "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},
         "about_deepfake": about,
+        "labeller": fill_in,
         "budget": budget,
     }
     if skip_current and is_timed(output, methods, drawn, **setting):
         typer.echo(f"{output} is current")
         return
-    fill_in = None if drawn.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("faces", total=len(methods) * faces)
         record = time_defenses(
             methods,
             drawn,
             **setting,
-            labeller=fill_in,
             device=device,
             on_face=lambda: bar.advance(task),
         )

@@ -65,7 +65,10 @@ def command(
 
     values = {key: texts.split(",") for key, texts in parse_pairs(grid).items()}
     about = {"name": dataset, "split": split if dataset == "celeba" else None}
-    if skip_current and is_tuned(output, build, values, faces, about_dataset=about, seed=seed):
+    fill_in = None if faces.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
+    if skip_current and is_tuned(
+        output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed
+    ):
         typer.echo(f"{output} is current")
         return
     content = tune(
@@ -73,9 +76,7 @@ def command(
         values,
         faces,
         about_dataset=about,
-        labeller=None
-        if faces.labels is not None
-        else open_labeller(labeller or SHIPPED_CLASSIFIER),
+        labeller=fill_in,
         batch_size=batch_size,
         device=device,
         seed=seed,

@@ -14,7 +14,7 @@ from unmorph import deepfakes, defenses
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
-from unmorph.evaluation.run import Deepfake, Subject
+from unmorph.evaluation.run import Deepfake, Labeller, Subject
 from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake
 from unmorph.weights.store import identity
 
@@ -107,13 +107,13 @@ def open_defense(
     return learned, {"name": Path(name).stem, "changed": {}, **learned.about()}
 
 
-def open_labeller(path: Path = SHIPPED_CLASSIFIER) -> Callable[[Tensor], Tensor]:
+def open_labeller(path: Path = SHIPPED_CLASSIFIER) -> Labeller:
     """Open the classifier that fills in present labels (N, 5) where a set has none.
 
     Raises:
         WeightsError: the file is absent or no classifier.
     """
-    return _through_numpy(OnnxClassifier(path).labels)
+    return Labeller(_through_numpy(OnnxClassifier(path).labels), identity(path))
 
 
 def open_judge(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
@@ -30,7 +29,15 @@ from unmorph.evaluation.composed import ComposedPhotos
 from unmorph.evaluation.crops import CROPS, Crop
 from unmorph.evaluation.measures import Measure, load_measures
 from unmorph.evaluation.record import Record
-from unmorph.evaluation.run import Progress, Subject, assemble, measure_batch, read_current
+from unmorph.evaluation.run import (
+    Labeller,
+    Progress,
+    Subject,
+    assemble,
+    labelled_by,
+    measure_batch,
+    read_current,
+)
 from unmorph.faces.crop import Square
 from unmorph.faces.detect import FaceDetector
 from unmorph.photo import Photo, read, write
@@ -149,7 +156,7 @@ def evaluate_photos(
     *,
     about_dataset: Mapping[str, Any],
     metric_names: Sequence[str],
-    labeller: Callable[[Tensor], Tensor] | None = None,
+    labeller: Labeller | None = None,
     limit: int | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -182,6 +189,7 @@ def evaluate_photos(
         "metrics": list(metric_names),
         "limit": limit,
         "labels": "classifier" if labeller else "none",
+        **labelled_by(labeller),
         "precision": "float32",
     }
     about = {**about_dataset, "photos": total}
@@ -254,7 +262,7 @@ class _Stage:
     protector: Protector
     detector: FaceDetector
     measures: Mapping[str, Measure]
-    labeller: Callable[[Tensor], Tensor] | None
+    labeller: Labeller | None
     device: str
 
     def photo(self, photo: Pixels, index: int) -> dict[str, NDArray[np.float32]]:

@@ -92,6 +92,22 @@ class Subject:
     about: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Labeller:
+    """Reads present labels off faces, where a set has none.
+
+    Attributes:
+        labels: a face batch to labels (N, 5) of 0 and 1.
+        about: the file and SHA-256 of its weights, for the record.
+    """
+
+    labels: Callable[[Tensor], Tensor]
+    about: Mapping[str, str]
+
+    def __call__(self, faces: Tensor) -> Tensor:
+        return self.labels(faces)
+
+
 @torch.no_grad()
 def measure_batch(
     subject: Subject,
@@ -163,7 +179,7 @@ def evaluate(
     *,
     about_dataset: Mapping[str, Any],
     metric_names: tuple[str, ...],
-    labeller: Callable[[Tensor], Tensor] | None = None,
+    labeller: Labeller | None = None,
     channel: Channel | None = None,
     batch_size: int = 16,
     limit: int | None = None,
@@ -180,7 +196,7 @@ def evaluate(
         dataset: the faces; labels come from it where it has them, else from ``labeller``.
         about_dataset: what the record says of the set beside its count and file hashes.
         metric_names: as `unmorph.evaluation.measures.parse_measures` returns them.
-        labeller: a face batch to present labels (N, 5) of 0 and 1.
+        labeller: reads the present labels where they are needed and the set has none.
         channel: what faces and protected faces go through on their way to the deepfake, in 8 bits.
         limit: only the first so many faces.
         device: where torch runs.
@@ -197,7 +213,8 @@ def evaluate(
         DataError: a photo cannot be read.
         WeightsError: a metric's weights cannot be had.
     """
-    needs_labels = any(edit in ATTRIBUTES for edit in subject.deepfake.edits)
+    needs_labels = _needs_labels(subject)
+    labeller = chosen_labeller(subject, dataset, labeller)
     if needs_labels and dataset.labels is None and labeller is None:
         raise ConfigError(
             f"{dataset.name} has no attribute labels, and the deepfake needs them; give a labeller"
@@ -211,6 +228,7 @@ def evaluate(
         "seed": seed,
         "size": size,
         "labels": _label_source(needs_labels, dataset),
+        **labelled_by(labeller),
         "precision": "float32",
         "channel": channel.name if channel else "none",
     }
@@ -292,7 +310,7 @@ def load_batch(
     dataset: FaceDataset,
     indices: range,
     size: int,
-    labeller: Callable[[Tensor], Tensor] | None = None,
+    labeller: Labeller | None = None,
     device: str = "cpu",
 ) -> tuple[Tensor, Tensor | None]:
     """Return faces (N, 3, size, size) and labels (N, 5) of the set, else of the labeller."""
@@ -301,6 +319,22 @@ def load_batch(
     if dataset.labels is not None:
         return faces, torch.from_numpy(dataset.labels[indices.start : indices.stop]).to(device)
     return faces, labeller(faces) if labeller else None
+
+
+def chosen_labeller(
+    subject: Subject, dataset: FaceDataset, labeller: Labeller | None
+) -> Labeller | None:
+    """Return the labeller if a run has a use for it: its edits are attributes, its set has none."""
+    return labeller if _needs_labels(subject) and dataset.labels is None else None
+
+
+def labelled_by(labeller: Labeller | None) -> dict[str, Any]:
+    """Return what a record's settings say of a labeller; nothing where there is none."""
+    return {"labeller": dict(labeller.about)} if labeller else {}
+
+
+def _needs_labels(subject: Subject) -> bool:
+    return any(edit in ATTRIBUTES for edit in subject.deepfake.edits)
 
 
 def _label_source(needs_labels: bool, dataset: FaceDataset) -> str:

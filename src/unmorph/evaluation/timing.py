@@ -16,7 +16,7 @@ from unmorph.defenses import Defense
 from unmorph.errors import DataError
 from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.record import MethodTime, TimingRecord, is_current
-from unmorph.evaluation.run import describe_faces, load_batch
+from unmorph.evaluation.run import Labeller, describe_faces, labelled_by, load_batch
 from unmorph.evaluation.summary import summarise
 
 
@@ -27,7 +27,7 @@ def time_defenses(
     size: int,
     about_dataset: Mapping[str, Any],
     about_deepfake: Mapping[str, Any],
-    labeller: Callable[[Tensor], Tensor] | None = None,
+    labeller: Labeller | None = None,
     budget: float | None = None,
     device: str = "cpu",
     on_face: Callable[[], None] = lambda: None,
@@ -66,7 +66,7 @@ def time_defenses(
             on_face()
         found.append(MethodTime(dict(method), summarise(np.array(seconds))))
     return TimingRecord(
-        **_about(dataset, size, about_dataset, about_deepfake, budget),
+        **_about(dataset, size, about_dataset, about_deepfake, labeller, budget),
         methods=found,
         **circumstances(device),
     )
@@ -80,10 +80,11 @@ def is_timed(
     size: int,
     about_dataset: Mapping[str, Any],
     about_deepfake: Mapping[str, Any],
+    labeller: Labeller | None = None,
     budget: float | None = None,
 ) -> bool:
     """Return whether a file is the record of such a run, on whatever machine."""
-    about = _about(dataset, size, about_dataset, about_deepfake, budget)
+    about = _about(dataset, size, about_dataset, about_deepfake, labeller, budget)
     timed = [{"defense": dict(method)} for _, method in methods]
     return is_current(path, "timing", {**about, "methods": timed})
 
@@ -93,13 +94,17 @@ def _about(
     size: int,
     about_dataset: Mapping[str, Any],
     about_deepfake: Mapping[str, Any],
+    labeller: Labeller | None,
     budget: float | None,
 ) -> dict[str, Any]:
     """Return what a record says before anything is timed."""
+    settings = {"budget": budget, "size": size, "batch_size": 1, "precision": "float32"}
+    if dataset.labels is None:
+        settings |= labelled_by(labeller)
     return {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
         "deepfake": dict(about_deepfake),
-        "settings": {"budget": budget, "size": size, "batch_size": 1, "precision": "float32"},
+        "settings": settings,
     }
 
 

@@ -11,7 +11,14 @@ from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
 from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.record import Record, is_current
-from unmorph.evaluation.run import Subject, describe_faces, evaluate
+from unmorph.evaluation.run import (
+    Labeller,
+    Subject,
+    chosen_labeller,
+    describe_faces,
+    evaluate,
+    labelled_by,
+)
 
 #: What is kept of each trial: name, comparison, metric.
 FIGURES = (
@@ -38,7 +45,7 @@ def tune(
     dataset: FaceDataset,
     *,
     about_dataset: Mapping[str, Any],
-    labeller: Callable[..., Any] | None = None,
+    labeller: Labeller | None = None,
     batch_size: int = 16,
     device: str = "cpu",
     seed: int = 0,
@@ -97,15 +104,18 @@ def is_tuned(
     dataset: FaceDataset,
     *,
     about_dataset: Mapping[str, Any],
+    labeller: Labeller | None = None,
     seed: int = 0,
 ) -> bool:
     """Return whether a file is the record of such a search; see `tune`."""
-    about = open_subject(combinations(grid)[0]).about
+    subject = open_subject(combinations(grid)[0])
+    about = subject.about
+    used = chosen_labeller(subject, dataset, labeller)
     intended = {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
         "deepfake": about["deepfake"],
         "defense": {key: about["defense"][key] for key in _DEFENSE},
-        "settings": {"grid": _listed(grid), "seed": seed},
+        "settings": {**labelled_by(used), "grid": _listed(grid), "seed": seed},
     }
     return is_current(path, "tuning", intended)
 
