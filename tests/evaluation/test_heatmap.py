@@ -93,6 +93,27 @@ def test_changed_options_name_another_column(records: list[Record]) -> None:
     assert "pgd (steps=10)" in panel.defenses
 
 
+def test_other_networks_and_settings_stand_apart(records: list[Record]) -> None:
+    record = records[0]
+    deepfakes = [
+        replace(record, deepfake={**record.deepfake, "sha256": f"{digit}234567890"})
+        for digit in "ab"
+    ]
+    assert [panel.title for panel in panels(deepfakes)] == [
+        "celeba (7 faces), tint (sha256 a2345678)",
+        "celeba (7 faces), tint (sha256 b2345678)",
+    ]
+    other = replace(record, settings={**record.settings, "seed": 1})
+    assert len(panels([record, other])) == 2
+    (panel,) = panels([record, replace(record, settings={**record.settings, "limit": 9})])
+    assert panel.defenses == ("mark",)
+
+    weaker = replace(record, defense={**record.defense, "epsilon": 0.02})
+    (panel,) = panels([record, weaker])
+    assert panel.defenses == ("mark (epsilon None)", "mark (epsilon 0.02)")
+    assert panel.records["blur-2", "mark (epsilon 0.02)"] is weaker
+
+
 def pixel(panel: Panel, column: int, row: int) -> tuple[int, ...]:
     picture = np.asarray(draw_panel(panel))
     left, top = 230 + 132 * column, 68 + 44 * row

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from unmorph.evaluation.record import Record, method_name
 NONE = "none"
 
 _ORDER = {name: place for place, name in enumerate((NONE, *STANDARD, *CROPS, *ANSWERS))}
+
+#: Settings that may differ within a panel: its rows, and what changes no figure of it.
+_OWN_SETTINGS = {"channel", "moved_threshold", "metrics", "limit", "batch_size"}
 
 #: Strict DSR of 0, one half and 1 as colours that the colour-blind tell apart.
 _COLOURS = np.array([(178, 24, 43), (247, 247, 247), (33, 102, 172)])
@@ -56,16 +60,49 @@ def is_hardened(record: Record) -> bool:
 
 def panels(records: Iterable[Record]) -> list[Panel]:
     """Group records; a group of the paper's own protocol alone is left out."""
-    groups: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
+    groups: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.created):
-        groups[_title(record)][_channel(record), method_name(record.defense)] = record
-    found = []
-    for title, cells in groups.items():
-        if any(map(is_hardened, cells.values())):
-            channels = sorted({row for row, _ in cells}, key=lambda row: (_ORDER.get(row, 99), row))
-            defenses = dict.fromkeys(column for _, column in cells)
-            found.append(Panel(title, tuple(channels), tuple(defenses), cells))
-    return found
+        groups[_key(_shared(record))].append(record)
+    found = [group for group in groups.values() if any(map(is_hardened, group))]
+    titles = _told_apart([(_title(group[0]), _shared(group[0])) for group in found])
+    return [_panel(title, group) for title, group in zip(titles, found, strict=True)]
+
+
+def _panel(title: str, group: Sequence[Record]) -> Panel:
+    defenses = {_key(record.defense): record.defense for record in group}
+    names = _told_apart([(method_name(defense), defense) for defense in defenses.values()])
+    name_of = dict(zip(defenses, names, strict=True))
+    cells = {(_channel(record), name_of[_key(record.defense)]): record for record in group}
+    channels = sorted({row for row, _ in cells}, key=lambda row: (_ORDER.get(row, 99), row))
+    return Panel(title, tuple(channels), tuple(names), cells)
+
+
+def _shared(record: Record) -> dict[str, Any]:
+    """Return what the records of a panel have in common: faces, deepfake and settings."""
+    settings = {key: value for key, value in record.settings.items() if key not in _OWN_SETTINGS}
+    # Of whole photos, not the faces: how many the attacker finds depends on the defense.
+    dataset = record.dataset
+    faces = {"photos_sha256": dataset["photos_sha256"], "photos": dataset.get("photos")}
+    return {**faces, **record.deepfake, **settings}
+
+
+def _key(entries: Mapping[str, Any]) -> str:
+    return json.dumps(entries, sort_keys=True)
+
+
+def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Return names; where several are alike, each with those of its entries that differ."""
+    told = []
+    for name, entries in named:
+        alike = [other for other_name, other in named if other_name == name]
+        keys = dict.fromkeys(key for other in alike for key in other)
+        own = [
+            f"{key} {str(entries.get(key))[:8]}"
+            for key in keys
+            if any(other.get(key) != entries.get(key) for other in alike)
+        ]
+        told.append(f"{name} ({', '.join(own)})" if own else name)
+    return told
 
 
 def panel_section(panel: Panel) -> Section:
