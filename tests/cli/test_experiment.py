@@ -237,6 +237,36 @@ def test_a_plan_measures_once(common: list[str], tmp_path: Path) -> None:
     assert (results / "times.json").stat().st_mtime_ns > before["times.json"]
 
 
+def test_a_plan_needs_no_faces_where_its_commands_take_none(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[[steps]]\nrun = "report"\narguments = ["a.json"]\noutput = "a.md"\n')
+    assert done("experiment", plan, "--list") == "unmorph report a.json --output a.md\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--defense", "none"],
+        ["tune", "pgd"],
+        ["bench-defenses"],
+        ["figure", "edits"],
+    ],
+)
+def test_a_folder_is_no_output(common: list[str], tmp_path: Path, command: list[str]) -> None:
+    result = run(*command, *common, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "directory" in result.output
+    if command[0] != "bench-defenses":
+        result = run(*command, *common, "-o", tmp_path / "x", "--seed", -1)
+        assert result.exit_code == 2
+        assert "Invalid value for '--seed'" in result.output
+
+
+def test_a_report_is_no_folder(tmp_path: Path) -> None:
+    result = run("report", "a.json", "-o", tmp_path)
+    assert (result.exit_code, "directory" in result.output) == (2, True)
+
+
 def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     step = '[[steps]]\nrun = "evaluate"\ndataset = "folder"\nmetrics = "l2"\nlimit = 1\n'
@@ -250,6 +280,26 @@ def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> No
     assert "unknown defense 'absent'" in result.output
     assert "1 of 2 commands failed" in result.output
     assert (tmp_path / "b.json").exists()
+
+    # A wrong option and what the system refuses are failures too.
+    (tmp_path / "file").write_text("no folder")
+    plan.write_text(
+        f'{step}defense = "none"\nrepeat = 0\noutput = "{{results}}/a.json"\n'
+        f'{step}defense = "none"\nkeep_faces = "{tmp_path}/file"\noutput = "{{results}}/c.json"\n'
+        f'{step}defense = "noise"\noutput = "{{results}}/d.json"\n'
+        '[[steps]]\nrun = "report"\narguments = ["{results}/a.json"]\noutput = "{results}/a.md"\n'
+        '[[steps]]\nrun = "report"\narguments = ["{results}/d.json"]\noutput = "{results}/d.md"\n'
+    )
+    result = run("experiment", plan, "--data", f"folder={common[1]}", "--results", tmp_path)
+    assert result.exit_code == 1
+    assert "Invalid value for '--repeat'" in result.output
+    assert "File exists" in result.output
+    assert "left out: it takes what command 1 was to make" in result.output
+    assert "3 of 5 commands failed" in result.output
+    assert (tmp_path / "d.md").exists()
+    # Neither report takes a set of faces, but the first one's record does.
+    said = done("experiment", plan, "--data", "celeba=here", "--results", tmp_path, "--list")
+    assert said == "left out for want of --data folder=PATH: 5 of 5\n"
 
     for wrong, said in (
         ('run = "fly"', "there is no such command"),

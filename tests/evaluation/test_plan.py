@@ -48,6 +48,13 @@ def test_each_makes_all_combinations_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_an_empty_text_is_no_switch(tmp_path: Path) -> None:
+    (step,) = steps(
+        tmp_path, '[[steps]]\nrun = "train"\nmetrics = ""\nno_color = [true]\nlimit = false\n'
+    )
+    assert step.words(OPTIONS) == ["train", "--metrics", "", "--no-color"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -58,6 +65,12 @@ def test_each_makes_all_combinations_in_order(tmp_path: Path) -> None:
         ('[[steps]]\nrun = "a"\neach.x = 3\n', "step 1: each: expected lists"),
         ('[[steps]]\nrun = "a"\nx = {y = 1}\n', "step 1: x: expected text, a number, or"),
         ("[[steps]", "not valid TOML"),
+        ('[[steps]]\nrun = "a"\ndataset = ["lfw", "ffhq"]\n', "step 1: dataset = ['lfw', 'ffhq']"),
+        ('[[steps]]\nrun = "a"\neach = ["a"]\n', "step 1: each: expected lists"),
+        ("steps = [1]\n", "step 1: expected a table, got 1"),
+        ("[[steps]]\nrun = []\n", "step 1: run = []: expected one name"),
+        ('[[steps]]\nrun = ""\n', "step 1: run is empty"),
+        ('[[steps]]\nrun = "a"\nx = "{run.y}"\n', "step 1: x = '{run.y}': names in"),
     ],
 )
 def test_what_is_no_plan_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -26,6 +26,13 @@ def test_round_trip(record: Record, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["x.json"]
 
 
+def test_a_record_that_cannot_be_written(record: Record, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here already")
+    for path in (tmp_path, tmp_path / "file" / "x.json"):
+        with pytest.raises(DataError, match=rf"{path}: cannot be written: "):
+            write_record(record, path)
+
+
 def test_record_says_how_it_came_about(record: Record) -> None:
     assert record.dataset["count"] == 7
     assert all(len(digest) == 64 for digest in record.dataset["files"].values())

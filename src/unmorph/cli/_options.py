@@ -8,6 +8,11 @@ from typing import Any
 
 import typer
 
+#: A folder is refused at once, not when the record is to be written.
+OUTPUT: Any = typer.Option(..., "-o", "--output", dir_okay=False, help="The JSON record to write.")
+
+SEED: Any = typer.Option(0, min=0, help="Seed of what a defense draws at random.")
+
 #: A measured record costs minutes to hours: `unmorph experiment` asks for none twice.
 SKIP_CURRENT: Any = typer.Option(
     False,

@@ -7,12 +7,12 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require
-from unmorph.cli._options import SKIP_CURRENT
+from unmorph.cli._options import OUTPUT, SKIP_CURRENT
 
 
 def command(
     data: Path = typer.Option(..., help="Folder or zip of the photos."),
-    output: Path = typer.Option(..., "-o", "--output", help="The JSON record to write."),
+    output: Path = OUTPUT,
     defense: list[str] = typer.Option(
         ["shipped", "pgd-paper", "pgd"],
         metavar="NAME[:KEY=VALUE,...]",

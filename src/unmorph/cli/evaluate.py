@@ -7,14 +7,14 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require
-from unmorph.cli._options import SKIP_CURRENT
+from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
 
 
 def command(
     data: Path = typer.Option(
         ..., help="Folder or zip of the photos, as the publisher lays it out."
     ),
-    output: Path = typer.Option(..., "-o", "--output", help="The JSON record to write."),
+    output: Path = OUTPUT,
     dataset: str = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces)."),
     split: str = typer.Option("test", help="CelebA's partition: train, val or test."),
     deepfake: str = typer.Option("stargan", help="A deepfake's name, or an ONNX file."),
@@ -59,7 +59,7 @@ def command(
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
     epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
-    seed: int = typer.Option(0, help="Seed of what a defense draws at random."),
+    seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
     skip_current: bool = SKIP_CURRENT,

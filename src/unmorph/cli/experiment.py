@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from unmorph.cli._extras import require
 
 if TYPE_CHECKING:
     from unmorph.evaluation.plan import Step
+
+#: What is raised for a wrong option: typer names only this one of its kind.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def command(
@@ -37,7 +41,7 @@ def command(
 
     A record is there already where it is of the same faces, networks and options. A stopped
     command goes on where it was when the plan is carried out again. A command that fails is
-    reported and the others are still done.
+    reported and the others are still done, but for those that take what it was to make.
     """
     require("train")
     from unmorph.cli._pairs import parse_pairs
@@ -47,27 +51,37 @@ def command(
     folders = {name: Path(path) for name, path in parse_pairs(data).items()}
     steps = read_plan(plan, {"results": results, "work": work, "plan": plan.parent})
     root: Any = context.find_root().command
-    chosen = []
-    missing: dict[str, int] = {}
+    chosen: list[tuple[Step, list[str]]] = []
+    missing: Counter[str] = Counter()
+    unmade: dict[str, str] = {}  # what a step left out was to make, and the set that it wants
     for step in steps:
-        words = _words(root, step, folders, again=again)
+        words, dataset = _words(root, step, folders, again=again)
         if only not in shlex.join(words):
             continue
-        if not step.dataset or step.dataset in folders:
-            chosen.append(words)
+        wanted = dataset if dataset and dataset not in folders else _taken(words, unmade)
+        if wanted:
+            missing[wanted] += 1
+            unmade |= dict.fromkeys(step.outputs, wanted)
         else:
-            missing[step.dataset] = missing.get(step.dataset, 0) + 1
+            chosen.append((step, words))
     failed = 0
-    for number, words in enumerate(chosen, 1):
+    lost: dict[str, str] = {}  # what failed commands were to make, and their numbers
+    for number, (step, words) in enumerate(chosen, 1):
         line = shlex.join(["unmorph", *words])
         if show:
             typer.echo(line)
             continue
         typer.echo(f"[{number}/{len(chosen)}] {line}")
-        code = root.main(words, prog_name="unmorph", standalone_mode=False)
+        if earlier := _taken(words, lost):
+            typer.echo(f"left out: it takes what command {earlier} was to make", err=True)
+            code = 1
+        else:
+            code = _run(root, words)
         if code == STOPPED:
             raise typer.Exit(code)
-        failed += bool(code)
+        if code:
+            failed += 1
+            lost |= dict.fromkeys(step.outputs, str(number))
     for name, count in missing.items():
         typer.echo(f"left out for want of --data {name}=PATH: {count} of {len(steps)}", err=True)
     if failed:
@@ -75,8 +89,32 @@ def command(
         raise typer.Exit(1)
 
 
-def _words(root: Any, step: Step, folders: dict[str, Path], *, again: bool) -> list[str]:
-    """Return a step's words with the options that the plan leaves to us.
+def _run(root: Any, words: list[str]) -> int:
+    """Run a command and return its exit code; what is wrong with it is printed."""
+    try:
+        return int(root.main(words, prog_name="unmorph", standalone_mode=False) or 0)
+    except _UsageError as error:
+        shown: Any = error
+        shown.show()
+    except OSError as error:
+        typer.echo(f"unmorph: {error}", err=True)
+    return 1
+
+
+def _taken(words: list[str], made: dict[str, str]) -> str:
+    """Return what stands beside the first path of ``made`` that a command takes, else nothing."""
+    found = (
+        about
+        for path, about in made.items()
+        if any(word == path or word.startswith(f"{path}/") for word in words)
+    )
+    return next(found, "")
+
+
+def _words(
+    root: Any, step: Step, folders: dict[str, Path], *, again: bool
+) -> tuple[list[str], str]:
+    """Return a step's words with the options that the plan leaves to us, and the set it needs.
 
     Raises:
         ConfigError: there is no such command, or it has no such option.
@@ -92,15 +130,16 @@ def _words(root: Any, step: Step, folders: dict[str, Path], *, again: bool) -> l
     if unknown := sorted(set(step.options) - known - step.varied):
         raise ConfigError(f"{step.run} has no option {', '.join(unknown)}")
     words = step.words(known)
-    if step.dataset and "data" in known:
-        words += ["--data", str(folders.get(step.dataset, "?"))]
-    if step.dataset and "dataset" in known:
-        words += ["--dataset", step.dataset]
+    dataset = step.dataset if "data" in known else ""
+    if dataset:
+        words += ["--data", str(folders.get(dataset, "?"))]
+    if dataset and "dataset" in known:
+        words += ["--dataset", dataset]
     if "skip-current" in known and not again:
         words.append("--skip-current")
     if "resume" in known:
         from unmorph.training.loop import CHECKPOINT
 
-        if any(Path(folder, CHECKPOINT).exists() for folder in step.options.get("out", ())):
+        if any(Path(folder, CHECKPOINT).exists() for folder in step.outputs):
             words.append("--resume")
-    return words
+    return words, dataset

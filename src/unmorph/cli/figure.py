@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from unmorph.cli._extras import require
+from unmorph.cli._options import SEED
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Draw the paper's figures of chosen
 _DATA = typer.Option(
     ..., help="Folder or zip of a set's photos, or one photo, whose faces are found."
 )
-_OUT = typer.Option(..., "-o", "--output", help="The PNG file to write.")
+_OUT = typer.Option(..., "-o", "--output", dir_okay=False, help="The PNG file to write.")
 _FACE = typer.Option([0], help="A face's place in the set, from 0; repeatable.")
 _DATASET = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces).")
 _SPLIT = typer.Option("test", help="CelebA's partition: train, val or test.")
@@ -29,7 +30,6 @@ _DEEPFAKE = typer.Option("stargan", help="A deepfake's name, or an ONNX file.")
 _WEIGHTS = typer.Option(None, help="Weights in place of the shipped ones.")
 _LABELLER = typer.Option(None, help="ONNX classifier for sets without labels.")
 _EPSILON = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1].")
-_SEED = typer.Option(0, help="Seed of what a defense draws at random.")
 _DEVICE = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ...")
 
 _DEFENSE_HELP = "A defense's name, with options after a colon, or an ONNX file"
@@ -47,7 +47,7 @@ def edits(
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
     epsilon: float = _EPSILON,
-    seed: int = _SEED,
+    seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
     """Draw all edits of each face without and with a defense (the paper's figure 3)."""
@@ -83,7 +83,7 @@ def differences(
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
     epsilon: float = _EPSILON,
-    seed: int = _SEED,
+    seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
     """Draw how protected faces differ from their edits, in pixels and LBP (figure 4)."""

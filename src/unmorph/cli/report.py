@@ -14,7 +14,11 @@ def command(
         ..., help="JSON records that `unmorph evaluate` and `unmorph bench-defenses` wrote."
     ),
     output: list[Path] = typer.Option(
-        ..., "-o", "--output", help="The .md, .html or .tex file to write; repeatable."
+        ...,
+        "-o",
+        "--output",
+        dir_okay=False,
+        help="The .md, .html or .tex file to write; repeatable.",
     ),
     picture: list[Path] = typer.Option(
         [], help="A PNG to show, as `unmorph figure` draws it; HTML holds it; repeatable."

@@ -7,13 +7,13 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require
-from unmorph.cli._options import SKIP_CURRENT
+from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
 
 
 def command(
     defense: str = typer.Argument(..., help="An iterative defense: pgd, i-fgsm, mi-fgsm ..."),
     data: Path = typer.Option(..., help="Folder or zip of the photos."),
-    output: Path = typer.Option(..., "-o", "--output", help="The JSON record to write."),
+    output: Path = OUTPUT,
     grid: list[str] = typer.Option(
         ["step_size=0.001,0.002,0.005,0.01", "steps=10,100"],
         metavar="KEY=VALUE,VALUE...",
@@ -29,7 +29,7 @@ def command(
     limit: int = typer.Option(32, min=1, help="Faces to try on, always the same ones."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
     epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
-    seed: int = typer.Option(0, help="Seed of what a defense draws at random."),
+    seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     skip_current: bool = SKIP_CURRENT,
 ) -> None:

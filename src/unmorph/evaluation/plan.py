@@ -14,8 +14,9 @@ Each ``[[steps]]`` is one command of the command line::
 ``run`` names the command and ``arguments`` lists what it takes without a name; every other key is
 one of its options, ``_`` for ``-``. A list repeats an option, and ``each`` makes a step of every
 combination of its values, which the others may name in braces; a key there that is no option of the
-command is only such a name. ``dataset`` names a set of faces (by default CelebA) whose folder is
-only known when the plan is carried out; a step may name its ``data`` itself instead.
+command is only such a name. ``true`` gives a switch, ``false`` leaves it out. ``dataset`` names a
+set of faces (by default CelebA, where the command takes one) whose folder is only known when the
+plan is carried out; a step may name its ``data`` itself instead.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from typing import Any
 from unmorph.errors import ConfigError
 from unmorph.toml import read_toml
 
+#: Keys of a step that are no option of its command.
+_NO_OPTIONS = ("run", "dataset", "arguments")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -36,16 +40,17 @@ class Step:
 
     Attributes:
         run: its name, such as ``evaluate`` or ``train defense``.
-        dataset: whose folder it takes as ``--data``; empty where its options say that.
+        dataset: whose folder it takes as ``--data``, if it takes one; empty where its options
+            say that.
         arguments: what it takes without a name.
-        options: by their names on the command line, without the dashes.
+        options: by their names on the command line, without the dashes; None stands for a switch.
         varied: which of them come from ``each``.
     """
 
     run: str
     dataset: str
     arguments: tuple[str, ...]
-    options: dict[str, tuple[str, ...]]
+    options: dict[str, tuple[str | None, ...]]
     varied: frozenset[str]
 
     def words(self, known: Collection[str]) -> list[str]:
@@ -57,8 +62,13 @@ class Step:
         words = [*self.run.split(), *self.arguments]
         for name, values in self.options.items():
             for value in values if name in known else ():
-                words += [f"--{name}", value] if value else [f"--{name}"]
+                words += [f"--{name}"] if value is None else [f"--{name}", value]
         return words
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files and folders that it makes."""
+        return [path for name in ("out", "output") for path in self.options.get(name, ()) if path]
 
 
 def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
@@ -85,9 +95,13 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
     return steps
 
 
-def _expanded(table: Mapping[str, Any], names: Mapping[str, str]) -> list[Step]:
+def _expanded(table: object, names: Mapping[str, str]) -> list[Step]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"expected a table, got {table!r}")
     each = table.get("each", {})
-    if not all(isinstance(values, list) and values for values in each.values()):
+    if not isinstance(each, dict) or not all(
+        isinstance(values, list) and values for values in each.values()
+    ):
         raise ConfigError("each: expected lists of values")
     if "run" not in table:
         raise ConfigError("run is missing: the name of a command")
@@ -100,11 +114,13 @@ def _expanded(table: Mapping[str, Any], names: Mapping[str, str]) -> list[Step]:
 
 def _step(table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, Any]) -> Step:
     known = {**names, **{key: str(value) for key, value in table.items()}}
+    run = _name("run", table["run"], known)
+    dataset = _name("dataset", table.get("dataset", "" if "data" in table else "celeba"), known)
+    if not run.strip():
+        raise ConfigError("run is empty: expected the name of a command")
     values = {key: _texts(key, value, known) for key, value in table.items()}
-    run = values.pop("run")[0]
-    (dataset,) = values.pop("dataset", ("" if "data" in values else "celeba",))
-    arguments = values.pop("arguments", ())
-    options = {_option(key): value for key, value in values.items()}
+    arguments = tuple(text for text in values.get("arguments", ()) if text is not None)
+    options = {_option(key): value for key, value in values.items() if key not in _NO_OPTIONS}
     return Step(run, dataset, arguments, options, frozenset(map(_option, each)))
 
 
@@ -112,16 +128,26 @@ def _option(key: str) -> str:
     return key.replace("_", "-")
 
 
-def _texts(key: str, value: object, known: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a key's values as the command line takes them; that of a switch is empty."""
+def _name(key: str, value: object, known: Mapping[str, str]) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} = {value!r}: expected one name")
+    return _text(key, value, known)
+
+
+def _texts(key: str, value: object, known: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return a key's values as the command line takes them; that of a switch is None."""
     if isinstance(value, bool):
-        return ("",) if value else ()
+        return (None,) if value else ()
     if isinstance(value, list):
         return tuple(text for part in value for text in _texts(key, part, known))
     if not isinstance(value, (str, int, float)):
         raise ConfigError(f"{key}: expected text, a number, or a list of them")
+    return (_text(key, value, known),)
+
+
+def _text(key: str, value: str | float, known: Mapping[str, str]) -> str:
     try:
-        return (str(value).format_map(known),)
-    except (KeyError, ValueError, IndexError) as error:
+        return str(value).format_map(known)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
         choices = ", ".join(known)
         raise ConfigError(f"{key} = {value!r}: names in braces are {choices}") from error

@@ -138,14 +138,21 @@ def _holds(found: object, intended: object) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it; the folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file through a temporary one beside it; the folder is made where it is missing.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def read_record(path: str | os.PathLike[str]) -> Record | TimingRecord:
