@@ -18,8 +18,8 @@ def channels_last(network: Network) -> Network:
     return network.to(**layout)
 
 
-def open_device(name: str) -> torch.device:
-    """Return the device of a name (``cpu``, ``cuda``, ``cuda:1`` ...), set up for speed.
+def find_device(name: str) -> torch.device:
+    """Return the device of a name (``cpu``, ``cuda``, ``cuda:1`` ...).
 
     Raises:
         ConfigError: there is no such device.
@@ -29,6 +29,16 @@ def open_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name}: cannot be used here ({error}); try cpu") from error
+    return device
+
+
+def open_device(name: str) -> torch.device:
+    """Return a device set up for speed, at some cost in precision.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    device = find_device(name)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")

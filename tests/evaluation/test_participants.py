@@ -50,6 +50,17 @@ def test_networks_take_and_return_tensors(
     assert open_labeller(classifier_file)(red).tolist() == [[1, 0, 0, 1, 0]]
 
 
+def test_an_onnx_deepfake_takes_no_other_weights(deepfake_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stargan\.onnx: has weights of its own; leave out b"):
+        open_deepfake(str(deepfake_file), weights=Path("b.onnx"))
+
+
+def test_a_device_that_is_not_there_is_named(deepfake_file: Path) -> None:
+    for name in ("stargan", str(deepfake_file)):
+        with pytest.raises(ConfigError, match="device warp: cannot be used here"):
+            open_deepfake(name, device="warp")
+
+
 def test_registered_deepfake_takes_other_weights(tmp_path: Path) -> None:
     path = tmp_path / "tiny-G.ckpt"
     torch.save(Generator(conv_dim=2, repeat_num=1).state_dict(), path)

@@ -130,6 +130,12 @@ def test_download_of_the_wrong_kind_is_refused(
         locate(stargan.name, tmp_path)
 
 
+def test_an_empty_download_is_refused(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / str(entry("alexnet").download_name)).touch()
+    with pytest.raises(WeightsError, match="not the official download of 'alexnet'"):
+        locate("alexnet", tmp_path)
+
+
 def test_no_network_names_the_remedy(cache: Path, stargan: WeightsEntry) -> None:
     with pytest.raises(WeightsError, match=r"--from .* holds stargan-celeba-128-200000-G.ckpt or "):
         locate(stargan.name)

@@ -15,6 +15,7 @@ from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Labeller, Subject
+from unmorph.layout import find_device
 from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake
 from unmorph.weights.store import identity
 
@@ -62,10 +63,14 @@ def open_deepfake(
         the deepfake, and what a record says about it.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, there is no such device, or an ONNX file is to take other
+            weights.
         WeightsError: its weights cannot be had.
     """
+    find_device(device)
     if name.endswith(".onnx"):
+        if weights is not None:
+            raise ConfigError(f"{name}: has weights of its own; leave out {weights}")
         path = Path(name)
         network = _OnnxDeepfake(path)
         return network, {"name": path.stem, "edits": list(network.edits), **identity(path)}

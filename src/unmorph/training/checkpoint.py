@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ import torch
 
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.training.config import from_table
+from unmorph.weights.store import UNREADABLE
 
 Config = TypeVar("Config")
 
@@ -43,7 +43,7 @@ def load_checkpoint(
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise WeightsError(f"{path}: not a readable checkpoint: {error}") from error
     if not isinstance(state, dict) or not isinstance(state.get("config"), dict):
         raise WeightsError(f"{path}: not a checkpoint of a training run: it holds no configuration")

@@ -211,6 +211,9 @@ class DefenseConfig:
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "width", "epsilon", "steps", "batch_size", "report_every")
         _positive(self, "feature_faces")
+        if self.max_width is not None:
+            _positive(self, "max_width")
+        _not_negative(self, "lambda_mag", "lambda_adv", "lambda_feat", "lambda_ssim", "muon")
         if self.without:
             _one_of("without", self.without, LOSS_TERMS)
         if self.without and self.psnr is not None:
@@ -263,6 +266,12 @@ def _positive(config: object, *keys: str) -> None:
     for key in keys:
         if getattr(config, key) <= 0:
             raise ConfigError(f"{key} = {getattr(config, key)}: must be positive")
+
+
+def _not_negative(config: object, *keys: str) -> None:
+    for key in keys:
+        if getattr(config, key) < 0:
+            raise ConfigError(f"{key} = {getattr(config, key)}: must not be negative")
 
 
 def _positive_weights(key: str, weights: dict[str, float]) -> None:

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 #: Environment variable that names a folder holding the catalog's files.
 MIRROR_VARIABLE = "UNMORPH_WEIGHTS_FROM"
 
+#: What is raised for damaged files by those who read archives, pickles and tensors.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+)
+
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits.
@@ -149,7 +161,7 @@ def _keep(item: WeightsEntry, download: Path, target: Path) -> Path:
     """Unpack the official file into ``target``, whole and verified or not at all."""
     try:
         data = item.unpack(download) if item.unpack else download.read_bytes()
-    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise WeightsError(
             f"{download.name}: not the official download of {item.name!r} ({error}); fetch it again"
         ) from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unmorph.errors import WeightsError
+from unmorph.weights.store import UNREADABLE
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -31,7 +31,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             tensors = _onnx(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise WeightsError(f"{path}: not a readable weights file: {error}") from error
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise WeightsError(f"{path}: expected named tensors and nothing else")
