@@ -51,6 +51,7 @@ BEHIND_CHANNELS = dataclasses.replace(HINGE, cycle_channels={"jitter": 1.0, "rou
 
 STAGES = {
     "guided": (GUIDED, dataclasses.replace(GUIDED, steps=2)),
+    "lessons between": (WGAN, dataclasses.replace(LESSONS, steps=2), WGAN),
     "lessons": (LESSONS, dataclasses.replace(LESSONS, amplify=(2, 2, 2, 2, 2)), HINGE),
     "hinge": (REPRODUCE, BEHIND_CHANNELS, dataclasses.replace(HINGE, image_size=32, steps=2)),
     "wgan-gp": (WGAN, dataclasses.replace(WGAN, image_size=16, patches=4)),
@@ -172,6 +173,7 @@ def test_a_new_discriminator_keeps_the_layers_that_fit(make: Make) -> None:
     [
         *(("hinge", 3), ("hinge", 5), ("wgan-gp", 2), ("wgan-gp", 5)),
         *(("lessons", 2), ("lessons", 4), ("guided", 2), ("guided", 4)),
+        ("lessons between", 4),
     ],
 )
 def test_a_resumed_run_ends_as_if_never_stopped(
@@ -236,8 +238,9 @@ def test_lessons_read_only_the_faces_that_they_show(
         return decoded(faces, size, cache)
 
     monkeypatch.setattr("unmorph.training.deepfake.decoded", watched)
-    make(tiny(LESSONS))
+    run = make(tiny(LESSONS))
     assert read == [LESSONS.lessons]
+    assert not {"batches", "discriminator", "discriminator_adam"} & set(run.state())
 
 
 def test_a_stage_begins_with_the_average(make: Make, log: RunLog) -> None:

@@ -112,7 +112,7 @@ class DeepfakeConfig:
 
     Attributes:
         stages: run one after the other; a new image size or number of patches starts a new
-            discriminator, with those layers of the old one that fit.
+            discriminator, with those layers of the old one that fit; after lessons it starts anew.
         conv_dim, repeat_num, residual: the generator's kind
             (`unmorph.deepfakes.stargan.Generator`).
         discriminator_conv_dim: channels after the discriminator's first convolution.

@@ -157,12 +157,41 @@ class DeepfakeTrainer:
         self.step = 0
         self.critic_updates = 0
         self.seconds = 0.0
+        self._discriminator: Discriminator | None = None
         self._built_for = (0, 0)
         self._start_stage()
 
     def _start_stage(self) -> None:
         stage = self.current
-        previous = getattr(self, "discriminator", None)
+        self.generator_adam = torch.optim.Adam(
+            self.generator.parameters(), stage.generator_lr, betas=stage.betas, fused=True
+        )
+        channels = stage.cycle_channels
+        self.cycle_channels = RandomChannels(channels, self.random) if channels else None
+        # Compiling the discriminator made its steps slower, 77 instead of 54 ms.
+        self._edit: Callable[[Tensor, Tensor], Tensor] = self.generator
+        if self.config.compile:
+            self._edit = torch.compile(self.generator, dynamic=False)
+        if stage.lessons:
+            self._start_lessons(stage)
+        else:
+            self._start_discriminator(stage)
+
+    def _start_lessons(self, stage: DeepfakeStage) -> None:
+        assert self.teacher is not None  # refused at the start
+        self._discriminator, self._built_for = None, (0, 0)
+        shown = self.train.subset(range(len(self.train))[: stage.lessons])
+        self.lessons = Lessons(
+            self.teacher,
+            decoded(shown, SIZE, self.cache),
+            np.asarray(shown.labels),
+            stage.amplify,
+            self.config.precision,
+            self.cache,
+        )
+
+    def _start_discriminator(self, stage: DeepfakeStage) -> None:
+        previous = self._discriminator
         if self._built_for != (stage.image_size, stage.patches):
             depth = int(math.log2(stage.image_size / stage.patches))
             self._built_for = (stage.image_size, stage.patches)
@@ -177,33 +206,19 @@ class DeepfakeTrainer:
                     {name: value for name, value in kept if shapes.get(name) == value.shape},
                     strict=False,
                 )
-            self.discriminator = channels_last(fresh).to(self.device)
-        self.generator_adam = torch.optim.Adam(
-            self.generator.parameters(), stage.generator_lr, betas=stage.betas, fused=True
-        )
+            self._discriminator = channels_last(fresh).to(self.device)
         self.discriminator_adam = torch.optim.Adam(
             self.discriminator.parameters(), stage.discriminator_lr, betas=stage.betas, fused=True
         )
-        channels = stage.cycle_channels
-        self.cycle_channels = RandomChannels(channels, self.random) if channels else None
-        # Compiling the discriminator made its steps slower, 77 instead of 54 ms.
-        self._edit: Callable[[Tensor, Tensor], Tensor] = self.generator
-        if self.config.compile:
-            self._edit = torch.compile(self.generator, dynamic=False)
-        if stage.lessons and self.teacher is not None:
-            shown = self.train.subset(range(len(self.train))[: stage.lessons])
-            self.lessons = Lessons(
-                self.teacher,
-                decoded(shown, SIZE, self.cache),
-                np.asarray(shown.labels),
-                stage.amplify,
-                self.config.precision,
-                self.cache,
-            )
-        else:
-            photos = decoded(self.train, stage.image_size, self.cache)
-            labels = np.asarray(self.train.labels)
-            self.batches = Batches(photos, labels, stage.batch_size, self.random, self.device)
+        photos = decoded(self.train, stage.image_size, self.cache)
+        labels = np.asarray(self.train.labels)
+        self.batches = Batches(photos, labels, stage.batch_size, self.random, self.device)
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """The present stage's; one with lessons has none."""
+        assert self._discriminator is not None
+        return self._discriminator
 
     @property
     def current(self) -> DeepfakeStage:
@@ -212,7 +227,7 @@ class DeepfakeTrainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint must hold to continue as if never stopped."""
-        return {
+        state = {
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(self.stage + 1),
             "stage": self.stage,
@@ -220,13 +235,15 @@ class DeepfakeTrainer:
             "critic_updates": self.critic_updates,
             "seconds": self.seconds,
             "random": self.random.get_state(),
-            "batches": None if self.current.lessons else self.batches.state(),
             "generator": self.generator.state_dict(),
             "average": self.average,
-            "discriminator": self.discriminator.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
-            "discriminator_adam": self.discriminator_adam.state_dict(),
         }
+        if not self.current.lessons:
+            state["batches"] = self.batches.state()
+            state["discriminator"] = self.discriminator.state_dict()
+            state["discriminator_adam"] = self.discriminator_adam.state_dict()
+        return state
 
     def _networks(self, ran: int) -> dict[str, str]:
         """Return the SHA-256 of what the first ``ran`` stages learn from, by its name."""
@@ -256,14 +273,14 @@ class DeepfakeTrainer:
         self.generator.load_state_dict(state["generator"])
         self.stage, self.step = state["stage"], state["step"]
         self._start_stage()
-        self.discriminator.load_state_dict(state["discriminator"])
         self.generator_adam.load_state_dict(state["generator_adam"])
-        self.discriminator_adam.load_state_dict(state["discriminator_adam"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
         self.random.set_state(state["random"])
         if not self.current.lessons:
             self.batches.restore(state["batches"])
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.discriminator_adam.load_state_dict(state["discriminator_adam"])
 
     def start_from(self, path: Path) -> None:
         """Start a new run with the weights of a trained generator.
@@ -307,13 +324,10 @@ class DeepfakeTrainer:
         """Run one step: the discriminator's updates, then the generator's."""
         stage = self.current
         factor = learning_rate(stage.decay, self.step, stage.steps)
-        for adam, rate in (
-            (self.generator_adam, stage.generator_lr),
-            (self.discriminator_adam, stage.discriminator_lr),
-        ):
-            adam.param_groups[0]["lr"] = rate * factor
+        self.generator_adam.param_groups[0]["lr"] = stage.generator_lr * factor
         if stage.lessons:
             return self._study()
+        self.discriminator_adam.param_groups[0]["lr"] = stage.discriminator_lr * factor
         if stage.adversarial == "none":
             return self._reproduce()
         extra = stage.discriminator_warmup if self.step == 0 else 0
