@@ -16,6 +16,7 @@ from unmorph import channels, runtime
 from unmorph.attributes import edit_targets
 from unmorph.bounds import bound, without_colour
 from unmorph.channels.backward import Backward
+from unmorph.masking import masking
 from unmorph.runtime import FaceDefense, Floats, OnnxClassifier, OnnxGradient
 
 #: The deepfakes in this package that can be stepped through: their files in `runtime.SHIPPED`.
@@ -62,24 +63,27 @@ AIMS = {
 #: The share of a step's direction that the next one keeps (Dong et al. 2018).
 MOMENTUM = 0.6
 
+#: How much less a step moves what would show (`unmorph.masking`).
+MASKING = 3.0
+
 #: Added to how far an edit moves a face, before its loss is divided by that, on [-1, 1] squared.
 _LEAST_MOVEMENT = 0.01
 
 
-def stride(steps: int, psnr: float = PSNR) -> float:
+def stride(steps: int, psnr: float) -> float:
     """Return the length of the first of so many steps; they shrink evenly to nothing.
 
     It is a root mean square over the pixels, on [-1, 1], like the radius of the PSNR's ball.
     """
-    return 0.45 * _radius(psnr) / math.sqrt(steps)
+    return 0.2 * _radius(psnr) / math.sqrt(steps)
 
 
 class Refiner:
     """A defense that starts from another and takes gradient steps through deepfakes.
 
     Each step follows the gradient of L_adv (equation 7) over all edits of all deepfakes, each
-    relative to how far the edit moves the unprotected face, and goes back into the ball of the
-    PSNR about the face: PGD in L2 (Madry et al. 2018) with momentum.
+    relative to how far the edit moves the unprotected face, further where texture hides it, and
+    goes back into the ball of the PSNR about the face: PGD in L2 (Madry et al. 2018) with momentum.
 
     Args:
         start: the defense to start from; its epsilon holds for the result too.
@@ -135,16 +139,20 @@ class Refiner:
         goals = [_Goal(deepfake, faces, labels, self.passages) for deepfake in self.deepfakes]
         protected = self._bounded(faces, self.start.protect(faces))
         velocity: Floats = np.zeros_like(faces)
+        share = masking(faces, MASKING)
         for step in range(self.steps):
             gradient = sum((goal.gradient(protected, step) for goal in goals), np.zeros_like(faces))
             velocity *= MOMENTUM
             velocity += gradient / np.maximum(_size(gradient), 1e-30)
             length = stride(self.steps, self.aim.psnr) * (1 - step / self.steps)
-            protected = self._bounded(faces, protected - length * velocity)
+            direction = share * velocity
+            direction *= _size(velocity) / np.maximum(_size(direction), 1e-30)
+            protected = self._bounded(faces, protected - length * direction)
         return protected
 
     def _bounded(self, faces: Floats, protected: Floats) -> Floats:
-        change = without_colour(faces, bound(faces, protected, self.epsilon) - faces)
+        change = without_colour(faces, protected - faces)
+        change = bound(faces, faces + change, self.epsilon) - faces
         shrunk: Floats = np.minimum(_radius(self.aim.psnr) / np.maximum(_size(change), 1e-30), 1)
         moved: Floats = faces + shrunk * change
         return moved

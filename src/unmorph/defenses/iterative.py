@@ -121,7 +121,7 @@ class IterativeDefense(Defense):
         """
         return gradient
 
-    def direction(self, velocity: Tensor) -> Tensor:
+    def direction(self, faces: Tensor, velocity: Tensor) -> Tensor:
         """Return the step that ``velocity`` asks for, before the step size: its sign (hook)."""
         return velocity.sign()
 
@@ -145,7 +145,7 @@ class IterativeDefense(Defense):
             protected = self.bounded(faces, protected)
             velocity = self.velocity(self._gradient(protected, chosen, step), velocity)
             share = SCHEDULES[options.schedule](step, options.steps)
-            protected = protected - share * options.step_size * self.direction(velocity)
+            protected = protected - share * options.step_size * self.direction(faces, velocity)
         return protected
 
     @torch.no_grad()

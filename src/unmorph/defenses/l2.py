@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from unmorph.channels import EXPECTED
@@ -12,6 +13,7 @@ from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import register, uniform_noise
 from unmorph.defenses.mifgsm import MIFGSM, MomentumOptions
 from unmorph.errors import ConfigError
+from unmorph.masking import masking
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,17 @@ class L2Options(MomentumOptions):
 
     Attributes:
         psnr: the least that a protected face keeps, in dB.
+        masking: how much less a step moves what would show (`unmorph.masking`); 0: all pixels alike.
     """
 
     decay: float = 0.6
     psnr: float = 40.4
+    masking: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.psnr > 0 and 0 <= self.decay < 1):
-            raise ConfigError("PGD in L2 needs psnr > 0 and decay from 0 to below 1")
+        if not (self.psnr > 0 and 0 <= self.decay < 1 and self.masking >= 0):
+            raise ConfigError("PGD in L2 needs psnr > 0, decay from 0 to below 1 and masking >= 0")
 
 
 @register("pgd-l2-eot", L2Options(steps=35, relative=True, psnr=37.0, channels=",".join(EXPECTED)))
@@ -41,6 +45,7 @@ class L2PGD(MIFGSM):
     ) -> None:
         super().__init__(deepfake, options, epsilon, seed)
         self.radius = math.sqrt(4 / 10 ** (options.psnr / 10))
+        self.masking = options.masking
 
     def start(self, faces: Tensor) -> Tensor:
         """Return the faces with noise of a twentieth of the radius."""
@@ -50,9 +55,13 @@ class L2PGD(MIFGSM):
         """Return the root mean square of each (3, H, W), as (N, 1, 1, 1)."""
         return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
-    def direction(self, velocity: Tensor) -> Tensor:
-        """Return ``velocity`` itself."""
-        return velocity
+    def direction(self, faces: Tensor, velocity: Tensor) -> Tensor:
+        """Return ``velocity``, of the same size but less where it would show."""
+        if not self.masking:
+            return velocity
+        share = torch.from_numpy(masking(faces.cpu().numpy(), self.masking)).to(faces.device)
+        direction = share * velocity
+        return self.norm(velocity) / self.norm(direction).clamp_min(1e-30) * direction
 
     def bounded(self, faces: Tensor, protected: Tensor) -> Tensor:
         """Return ``protected`` moved to within epsilon and within the ball about ``faces``."""

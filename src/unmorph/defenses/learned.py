@@ -12,7 +12,7 @@ from torch import Tensor
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, register
 from unmorph.defenses.l2 import L2PGD, L2Options
-from unmorph.refining import AIMS, MOMENTUM, stride
+from unmorph.refining import AIMS, MASKING, MOMENTUM, stride
 from unmorph.runtime import DEFENSES, OnnxDefense, shipped_defense
 from unmorph.weights.store import identity
 
@@ -67,6 +67,7 @@ class RefineOptions(L2Options):
 
     decay: float = MOMENTUM
     relative: bool = True
+    masking: float = MASKING
     weights: str = "subtle"
 
 

@@ -1,0 +1,44 @@
+"""Where a face hides a perturbation: texture masks what smooth skin would show."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from unmorph.runtime import Floats
+
+#: SSIM's window and constant (Wang et al. 2004), on [-1, 1].
+_SIGMA = 1.5
+_C2 = np.float32((0.03 * 2) ** 2)
+
+
+def masking(faces: Floats, strength: float) -> Floats:
+    """Return the share of a step that each pixel takes, so that what comes of it shows less.
+
+    A perturbation d whose mean is zero about every pixel costs 1 - SSIM of about the mean of
+    d^2 / (2 var(x) + C2). This is steepest descent where a pixel's square counts by
+    1 + ``strength`` times that weight, the weight being 1 on average over the face.
+
+    Args:
+        faces: (N, C, H, W) in [-1, 1].
+        strength: 0 treats all pixels alike.
+
+    Returns:
+        positive factors of the same shape.
+    """
+    rows, columns = _window(faces.shape[2]), _window(faces.shape[3]).T
+    variance = rows @ np.square(faces) @ columns - np.square(rows @ faces @ columns)
+    weight = rows @ (1 / (2 * variance.clip(0) + _C2)) @ columns
+    weight /= weight.mean(axis=(1, 2, 3), keepdims=True)
+    share: Floats = 1 / (1 + np.float32(strength) * weight)
+    return share
+
+
+@cache
+def _window(side: int) -> Floats:
+    """Return the map (side, side) to Gaussian averages, its rows of sum 1 at the border too."""
+    place = np.arange(side, dtype=np.float32)
+    window = np.exp(-np.square(place[:, None] - place) / (2 * _SIGMA**2))
+    averaged: Floats = window / window.sum(axis=1, keepdims=True)
+    return averaged
