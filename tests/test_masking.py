@@ -17,9 +17,11 @@ def half_smooth() -> Floats:
 
 def test_texture_takes_more_than_smooth_skin() -> None:
     share = masking(half_smooth(), 3.0)
-    assert share.shape == (2, 3, 128, 128) and share.dtype == np.float32
+    assert share.shape == (2, 3, 128, 128)
+    assert share.dtype == np.float32
     assert share[..., :56].max() < 0.2 * share[..., 72:].min()
-    assert share.min() > 0 and share.max() <= 1
+    assert share.min() > 0
+    assert share.max() <= 1
 
 
 def test_without_strength_all_pixels_are_alike() -> None:

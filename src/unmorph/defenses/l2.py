@@ -22,7 +22,7 @@ class L2Options(MomentumOptions):
 
     Attributes:
         psnr: the least that a protected face keeps, in dB.
-        masking: how much less a step moves what would show (`unmorph.masking`); 0: all pixels alike.
+        masking: how much less a step moves what would show (`unmorph.masking`); 0: no less.
     """
 
     decay: float = 0.6
