@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmorph.errors import ConfigError
-from unmorph.perceptual import LOSS_LAYERS, METRIC_LAYERS, VGGFeatures, feature_distance
+from unmorph.perceptual import METRIC_LAYERS, VGGFeatures, feature_distance
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def batch(seed: int, size: int = 16) -> Tensor:
 
 def test_activations_follow_the_caffe_recipe(tiny_weights: dict[str, Tensor]) -> None:
     faces = batch(1)
-    features = VGGFeatures(LOSS_LAYERS, weights=tiny_weights)(faces)
+    features = VGGFeatures(METRIC_LAYERS[:2], weights=tiny_weights)(faces)
     red, green, blue = ((faces + 1) / 2 * 255).unbind(1)
     x = torch.stack([blue - 103.939, green - 116.779, red - 123.68], dim=1)
     expected = []
@@ -57,7 +57,7 @@ def test_distance_is_the_mean_square_over_each_image() -> None:
 
 
 def test_distance_has_a_gradient_towards_the_faces(tiny_weights: dict[str, Tensor]) -> None:
-    network = VGGFeatures(LOSS_LAYERS, weights=tiny_weights)
+    network = VGGFeatures(METRIC_LAYERS[:2], weights=tiny_weights)
     faces = batch(1).requires_grad_()
     (gradient,) = torch.autograd.grad(network.distance(faces, batch(2)).sum(), faces)
     assert gradient.abs().sum() > 0

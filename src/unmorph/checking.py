@@ -141,7 +141,7 @@ class Checker:
         deepfakes = {
             name: OnnxDeepfake(runtime.SHIPPED / file, threads) for name, file in DEEPFAKES.items()
         }
-        classifier = OnnxClassifier(runtime.SHIPPED / "attributes.onnx", threads)
+        classifier = OnnxClassifier(runtime.CLASSIFIER, threads)
         return cls(deepfakes, classifier, FaceDetector(threads=threads))
 
     def check(

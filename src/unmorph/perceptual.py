@@ -27,9 +27,6 @@ VGG_LAYERS = tuple(f"relu{b}_{c}" for b, count in _BLOCKS.items() for c in range
 #: The metric's layers: the last activation of each of the four blocks.
 METRIC_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
-#: A loss that costs about a third of the metric: the last activations of the first two blocks.
-LOSS_LAYERS = ("relu1_2", "relu2_2")
-
 
 class VGGFeatures(nn.Module):
     """Frozen VGG16 activations of face batches.

@@ -130,7 +130,7 @@ class Refiner:
             WeightsError: a network is absent or damaged.
         """
         deepfakes = [OnnxGradient(runtime.SHIPPED / file, threads) for file in GRADIENTS]
-        classifier = OnnxClassifier(runtime.SHIPPED / "attributes.onnx", threads)
+        classifier = OnnxClassifier(runtime.CLASSIFIER, threads)
         return cls(start, deepfakes, classifier, steps, aim)
 
     def protect(self, faces: Floats) -> Floats:

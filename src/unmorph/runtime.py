@@ -25,6 +25,9 @@ PathLike = str | os.PathLike[str]
 #: The folder of the networks that are part of this package.
 SHIPPED = Path(__file__).parent / "weights" / "shipped"
 
+#: The classifier that reads a photo's labels, and the one that judges edits, trained apart from it.
+CLASSIFIER, JUDGE = SHIPPED / "attributes.onnx", SHIPPED / "judge.onnx"
+
 #: The defenses that are part of it, by strength: one that nobody sees, and one that stands more.
 DEFENSES = {
     "subtle": SHIPPED / "defense-subtle.onnx",

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from unmorph import runtime
 from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
 from unmorph.deepfakes.stargan import Generator
-from unmorph.evaluation import participants
 from unmorph.samples import PORTRAIT
 
 
@@ -68,7 +68,7 @@ def test_evaluate_an_attack_on_a_subset(
     common: list[str], tmp_path: Path, classifier_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SUBSETS, "paper-200", 2)
-    monkeypatch.setattr(participants, "SHIPPED_JUDGE", classifier_file)
+    monkeypatch.setattr(runtime, "JUDGE", classifier_file)
     command = ["evaluate", *common, "--metrics", "l2", "--defense", "pgd", "--batch-size", 1]
     path = tmp_path / "x.json"
     command += ["--subset", "paper-200", "--option", "steps=2", "--option", "mode=invalid"]

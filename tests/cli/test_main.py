@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import unmorph
 from unmorph import cli, runtime
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 from unmorph.errors import MissingExtraError
 
 
@@ -41,9 +41,9 @@ def test_every_command_module_is_a_command() -> None:
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError) as caught:
-        require("train")
+        require_torch()
     assert str(caught.value) == 'This command needs torch: pip install "unmorph[train]"'
 
 
 def test_installed_extra() -> None:
-    require("train")
+    require_torch()

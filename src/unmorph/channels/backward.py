@@ -68,17 +68,17 @@ def _blur(gradient: Floats, value: float, random: np.random.Generator) -> Floats
 
 
 #: RGB to luma and the two colour differences (JFIF).
-_YCBCR = np.array(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-)
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+
+_FORTH, _BACK = YCBCR.astype(np.float32), np.linalg.inv(YCBCR).astype(np.float32)
 
 
 @STEPS.register("jpeg")
 @STEPS.register("messenger")
 def _jpeg(gradient: Floats, value: float, random: np.random.Generator) -> Floats:
-    planes = np.tensordot(np.linalg.inv(_YCBCR).T, gradient, 1)
+    planes = np.tensordot(_BACK.T, gradient, 1)
     planes[1:] = _adjoint(planes[1:], _halved)
-    back: Floats = np.tensordot(_YCBCR.T, planes, 1)
+    back: Floats = np.tensordot(_FORTH.T, planes, 1)
     return back
 
 

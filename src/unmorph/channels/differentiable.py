@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unmorph.channels import codecs
+from unmorph.channels.backward import YCBCR
 from unmorph.channels.batches import send
 from unmorph.registry import Registry
 
@@ -278,9 +279,6 @@ _CHROMA = (
     *((99,) * 8,) * 4,
 )
 
-#: RGB to luma and the two colour differences (JFIF).
-_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
-
 
 @STEPS.register("jpeg")
 def _jpeg(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
@@ -320,7 +318,7 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
 @cache
 def _colours() -> tuple[Tensor, Tensor]:
     """Return what takes RGB to luma and the two colour differences, and back, (3, 3) each."""
-    forth = torch.tensor(_YCBCR, dtype=torch.float64)
+    forth = torch.from_numpy(YCBCR)
     return forth, forth.inverse()
 
 

@@ -6,16 +6,12 @@ import importlib.util
 
 from unmorph.errors import MissingExtraError
 
-#: For each extra, one module that only this extra brings.
-_MARKERS = {"train": "torch"}
 
-
-def require(extra: str = "train") -> None:
-    """Make sure that ``extra`` is installed; call it first in a command that needs it.
+def require_torch() -> None:
+    """Make sure that torch is installed; call it first in a command that needs it.
 
     Raises:
         MissingExtraError: it is not; the message holds the pip command (the program exits 2).
     """
-    module = _MARKERS[extra]
-    if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(f'This command needs {module}: pip install "unmorph[{extra}]"')
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError('This command needs torch: pip install "unmorph[train]"')

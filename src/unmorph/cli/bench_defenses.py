@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 from unmorph.cli._options import OUTPUT, SKIP_CURRENT
 
 
@@ -34,7 +34,7 @@ def command(
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Time defenses one after the other on the same faces, warm; writes one JSON record."""
-    require("train")
+    require_torch()
     from typing import Any
 
     from rich.console import Console
@@ -44,13 +44,13 @@ def command(
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import draw
     from unmorph.evaluation.participants import (
-        SHIPPED_CLASSIFIER,
         open_deepfake,
         open_defense,
         open_labeller,
     )
     from unmorph.evaluation.record import method_name, write_record
     from unmorph.evaluation.timing import is_timed, time_defenses
+    from unmorph.runtime import CLASSIFIER
 
     drawn = draw(load_named(dataset, data, split), faces)
     network, about = open_deepfake(deepfake, deepfake_weights, device)
@@ -58,7 +58,7 @@ def command(
     for text in defense:
         name, options = parse_defense(text)
         methods.append(open_defense(name, network, epsilon=epsilon, options=options))
-    fill_in = None if drawn.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
+    fill_in = None if drawn.labels is not None else open_labeller(labeller or CLASSIFIER)
     setting: dict[str, Any] = {
         "size": network.size,
         "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},

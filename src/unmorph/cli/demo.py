@@ -28,7 +28,7 @@ def command(
     from unmorph.checking import suppression
     from unmorph.photo import Photo, make_folder, read, write
     from unmorph.protector import Protector
-    from unmorph.runtime import SHIPPED, OnnxClassifier, OnnxDeepfake
+    from unmorph.runtime import CLASSIFIER, SHIPPED, OnnxClassifier, OnnxDeepfake
     from unmorph.samples import PORTRAIT
     from unmorph.showcase import show
 
@@ -38,7 +38,7 @@ def command(
         read(photo).pixels,
         Protector.load(strength=strength, refine=refine, threads=threads),
         OnnxDeepfake(SHIPPED / "stargan.onnx", threads),
-        OnnxClassifier(SHIPPED / "attributes.onnx", threads),
+        OnnxClassifier(CLASSIFIER, threads),
     )
     make_folder(out)
     write(Photo(np.asarray(shown.picture)), out)

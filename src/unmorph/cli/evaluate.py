@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
 
 
@@ -68,7 +68,7 @@ def command(
 
     A stopped run goes on where it was when the same command is given again.
     """
-    require("train")
+    require_torch()
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -84,8 +84,6 @@ def command(
     from unmorph.datasets.subsets import named_subset
     from unmorph.evaluation.measures import parse_measures
     from unmorph.evaluation.participants import (
-        SHIPPED_CLASSIFIER,
-        SHIPPED_JUDGE,
         open_labeller,
         open_subject,
     )
@@ -95,6 +93,7 @@ def command(
     from unmorph.evaluation.repeated import repeat_edits
     from unmorph.evaluation.run import drop_unreadable, evaluate
     from unmorph.evaluation.tables import render_summary
+    from unmorph.runtime import CLASSIFIER, JUDGE
 
     console = Console(stderr=True)
     metric_names = parse_measures(metrics)
@@ -109,7 +108,7 @@ def command(
         deepfake,
         defense,
         weights=deepfake_weights,
-        judge=judge or SHIPPED_JUDGE,
+        judge=judge or JUDGE,
         epsilon=epsilon,
         seed=seed,
         options=parse_pairs(option),
@@ -121,7 +120,7 @@ def command(
     sent = None if channel == "none" else channels.load(channel)
     fill_in = None
     if faces.labels is None or protocol != "face":
-        fill_in = open_labeller(labeller or SHIPPED_CLASSIFIER)
+        fill_in = open_labeller(labeller or CLASSIFIER)
     progress_file = output.with_name(output.name + ".progress.npz")
     columns = (
         TextColumn("{task.description}"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 
 if TYPE_CHECKING:
     from unmorph.evaluation.plan import Step
@@ -43,7 +43,7 @@ def command(
     command goes on where it was when the plan is carried out again. A command that fails is
     reported and the others are still done, but for those that take what it was to make.
     """
-    require("train")
+    require_torch()
     from unmorph.cli._pairs import parse_pairs
     from unmorph.cli.train import STOPPED
     from unmorph.evaluation.plan import read_plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 
 app = typer.Typer(
     no_args_is_help=True, help="Write a training checkpoint as the ONNX file that unmorph runs."
@@ -28,7 +28,7 @@ def deepfake(
     ),
 ) -> None:
     """Export a StarGAN generator (the average of its weights)."""
-    require("train")
+    require_torch()
     import torch
 
     from unmorph.attributes import ATTRIBUTES
@@ -52,7 +52,7 @@ def deepfake(
 @app.command()
 def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     """Export a perturbation generator (the average of its weights)."""
-    require("train")
+    require_torch()
     from unmorph.defenses import PerturbationGenerator
     from unmorph.export import example_faces, export_onnx
     from unmorph.training.checkpoint import load_checkpoint
@@ -72,7 +72,7 @@ def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
 @app.command()
 def classifier(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     """Export an attribute classifier."""
-    require("train")
+    require_torch()
     from unmorph.classifier import AttributeClassifier
     from unmorph.export import example_faces, export_onnx
     from unmorph.training.checkpoint import load_checkpoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 from unmorph.cli._options import SEED
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def edits(
     device: str = _DEVICE,
 ) -> None:
     """Draw all edits of each face without and with a defense (the paper's figure 3)."""
-    require("train")
+    require_torch()
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import draw_edits
     from unmorph.evaluation.participants import open_deepfake, open_defense
@@ -87,7 +87,7 @@ def differences(
     device: str = _DEVICE,
 ) -> None:
     """Draw how protected faces differ from their edits, in pixels and LBP (figure 4)."""
-    require("train")
+    require_torch()
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import AMPLIFIED, draw_differences
     from unmorph.evaluation.participants import open_deepfake, open_defense
@@ -111,7 +111,7 @@ def heatmap(
     output: Path = _OUT,
 ) -> None:
     """Draw which defense survives which channel, from records alone."""
-    require("train")
+    require_torch()
     from unmorph.evaluation.heatmap import draw_panels, panels
     from unmorph.evaluation.record import Record, read_record
 
@@ -130,14 +130,15 @@ def _load(
     device: str,
 ) -> tuple[Tensor, Tensor]:
     from unmorph.errors import ConfigError
-    from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller
+    from unmorph.evaluation.participants import open_labeller
+    from unmorph.runtime import CLASSIFIER
 
     count, read = _photo(data) if _is_photo(data) else _set(data, dataset, split, deepfake.size)
     if wrong := [place for place in places if not 0 <= place < count]:
         raise ConfigError(f"no face {wrong[0]} in {data}; choose from 0 to {count - 1}")
     faces, labels = read(places)
     if labels is None:
-        labels = open_labeller(labeller or SHIPPED_CLASSIFIER)(faces)
+        labels = open_labeller(labeller or CLASSIFIER)(faces)
     return faces.to(device), labels.to(device)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     ),
 ) -> None:
     """Render records as tables with the paper's own numbers beside them."""
-    require("train")
+    require_torch()
     from unmorph.evaluation.document import Picture, render
     from unmorph.evaluation.record import read_record, write_whole
     from unmorph.evaluation.tables import build_report

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 from unmorph.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def deepfake(
     ),
 ) -> None:
     """Train a StarGAN on CelebA."""
-    require("train")
+    require_torch()
     from unmorph.training.config import DeepfakeConfig, load_config
     from unmorph.training.deepfake import DeepfakeTrainer
 
@@ -94,7 +94,7 @@ def defense(
     ),
 ) -> None:
     """Train a perturbation generator against a frozen deepfake."""
-    require("train")
+    require_torch()
     from unmorph import deepfakes
     from unmorph.perceptual import VGGFeatures
     from unmorph.training.config import DefenseConfig, load_config
@@ -126,7 +126,7 @@ def classifier(
     device: str = _DEVICE,
 ) -> None:
     """Train an attribute classifier: the labeller of photos or the judge of edits."""
-    require("train")
+    require_torch()
     from unmorph.training.classifier import ClassifierTrainer
     from unmorph.training.config import ClassifierConfig, load_config
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from unmorph.cli._extras import require
+from unmorph.cli._extras import require_torch
 from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
 
 
@@ -34,17 +34,18 @@ def command(
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Try combinations of options and say which suppresses edits most; writes one JSON record."""
-    require("train")
+    require_torch()
     from collections.abc import Mapping
     from typing import Any
 
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import draw
-    from unmorph.evaluation.participants import SHIPPED_CLASSIFIER, open_labeller, open_subject
+    from unmorph.evaluation.participants import open_labeller, open_subject
     from unmorph.evaluation.record import write_json
     from unmorph.evaluation.run import Subject
     from unmorph.evaluation.tuning import is_tuned, tune
+    from unmorph.runtime import CLASSIFIER
 
     faces = draw(load_named(dataset, data, split), limit)
 
@@ -65,7 +66,7 @@ def command(
 
     values = {key: texts.split(",") for key, texts in parse_pairs(grid).items()}
     about = {"name": dataset, "split": split if dataset == "celeba" else None}
-    fill_in = None if faces.labels is not None else open_labeller(labeller or SHIPPED_CLASSIFIER)
+    fill_in = None if faces.labels is not None else open_labeller(labeller or CLASSIFIER)
     if skip_current and is_tuned(
         output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed
     ):

@@ -68,9 +68,9 @@ class Deepfake(nn.Module, ABC):
 
     def read_labels(self, faces: Tensor) -> Tensor:
         """Return the present labels that the shipped classifier sees, (N, 5) of 0 and 1."""
-        from unmorph.runtime import SHIPPED, OnnxClassifier
+        from unmorph.runtime import CLASSIFIER, OnnxClassifier
 
-        classifier = OnnxClassifier(SHIPPED / "attributes.onnx")
+        classifier = OnnxClassifier(CLASSIFIER)
         labels = torch.from_numpy(classifier.labels(faces.detach().cpu().numpy()))
         return labels.to(faces.device)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmorph.channels.codecs import Jitter, draw_jitter, look
-from unmorph.faces.crop import Square, crop_square, cut_square, frame, to_face
+from unmorph.faces.crop import Square, cut_square, frame, to_face
 from unmorph.faces.detect import Face
 from unmorph.registry import Registry
 from unmorph.runtime import SIZE, Floats
@@ -44,8 +44,6 @@ class Crop:
             ValueError: the square lies outside the photo.
         """
         if self.jitter is None:
-            if self.how == Image.Resampling.BILINEAR:
-                return crop_square(photo, self.square)
             return to_face(cut_square(photo, self.square, SIZE, self.how))
         half = self.square.size // 2
         around = Square(

@@ -16,14 +16,8 @@ from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Labeller, Subject
 from unmorph.layout import find_device
-from unmorph.runtime import SHIPPED, SIZE, OnnxClassifier, OnnxDeepfake
+from unmorph.runtime import CLASSIFIER, SIZE, OnnxClassifier, OnnxDeepfake
 from unmorph.weights.store import identity
-
-#: The classifier that is part of the package: it labels photos.
-SHIPPED_CLASSIFIER = SHIPPED / "attributes.onnx"
-
-#: The one that judges edits, trained apart from it.
-SHIPPED_JUDGE = SHIPPED / "judge.onnx"
 
 
 def _through_numpy(function: Callable[..., np.ndarray[Any, Any]]) -> Callable[..., Tensor]:
@@ -112,7 +106,7 @@ def open_defense(
     return learned, {"name": Path(name).stem, "changed": {}, **learned.about()}
 
 
-def open_labeller(path: Path = SHIPPED_CLASSIFIER) -> Labeller:
+def open_labeller(path: Path = CLASSIFIER) -> Labeller:
     """Open the classifier that fills in present labels (N, 5) where a set has none.
 
     Raises:
