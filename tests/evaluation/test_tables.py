@@ -126,21 +126,24 @@ def test_times_are_multiples_of_the_generators(record: Record) -> None:
         MethodTime({"name": "pgd", "changed": {"steps": "10"}}, summary(3.0)),
     ]
     timing = TimingRecord(
-        created="",
+        created="2026-11-27",
         dataset={"name": "celeba", "count": 100},
         deepfake={"name": "stargan"},
         settings={},
         machine={"name": "a CPU", "threads": 2, "device": "cpu"},
         versions={},
-        commit=None,
+        commit="0123456789abcdef",
         methods=methods,
     )
     document = build_report([timing])
     table = rows(document, "Efficiency")
     assert [row["times the generator"] for row in table] == ["1.0", "1,500.0", "150.0"]
     assert [row["paper times the generator"] for row in table] == ["-", "more than 10", "-"]
+    assert [row["its weights"] for row in table] == ["0", "-", "-"]
     assert table[2]["method"] == "pgd (steps=10)"
-    assert "a CPU, 2 threads" in section(document, "Efficiency").note
+    note = section(document, "Efficiency").note
+    assert "a CPU, 2 threads" in note
+    assert note.endswith("commit 0123456789ab, 2026-11-27.")
     assert [s.title for s in document.sections] == ["Efficiency"]
 
 

@@ -247,6 +247,7 @@ def _timing_section(record: TimingRecord) -> Section:
         rows.append(
             [
                 method_name(method.defense),
+                _weights(method.defense),
                 _number(method.seconds, 4),
                 str(method.seconds.count),
                 times,
@@ -256,9 +257,10 @@ def _timing_section(record: TimingRecord) -> Section:
     machine = record.machine
     note = (
         f"{_set_name(record)}, one face at a time, warm, all in one run on {machine['name']}, "
-        f"{machine['threads']} threads, {machine['device']}; deepfake {record.deepfake['name']}."
+        f"{machine['threads']} threads, {machine['device']}; deepfake {record.deepfake['name']} "
+        f"({_weights(record.deepfake)}); commit {(record.commit or '-')[:12]}, {record.created}."
     )
-    headings = ("method", "seconds a face", "faces", "times the generator", "paper")
+    headings = ("method", "its weights", "seconds a face", "faces", "times the generator", "paper")
     return Section("Efficiency", note, Table(headings, rows))
 
 
