@@ -14,7 +14,8 @@ from PIL import Image
 from unmorph import batch
 from unmorph.batch import JOURNAL, Job, Journal, Outcome, Settings, plan, run
 from unmorph.errors import ConfigError, PhotoError, WeightsError
-from unmorph.photo import PARTIAL, read
+from unmorph.files import PARTIAL
+from unmorph.photo import read
 from unmorph.protector import Protector
 from unmorph.samples import PORTRAIT
 

@@ -18,15 +18,14 @@ from typing import Any
 
 from unmorph import __version__
 from unmorph.errors import ConfigError, PhotoError, WeightsError
+from unmorph.files import PARTIAL
 from unmorph.photo import (
     MAX_MEGAPIXELS,
-    PARTIAL,
     READABLE,
     WRITABLE,
     Photo,
     encode,
     losses_as,
-    make_folder,
     read,
     suffix_for,
     write_bytes,
@@ -427,7 +426,6 @@ def _protect_file(
         raise PhotoError(f"{job.source}: {error}") from error
     if data is None:
         return dataclasses.replace(outcome, source=str(job.source))
-    make_folder(job.target)
     try:
         before = job.source.stat().st_size
     except OSError as error:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
 import struct
-import uuid
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from unmorph.errors import ConfigError, PhotoError
+from unmorph.files import whole
 
 PathLike = str | os.PathLike[str]
 
@@ -227,7 +226,7 @@ def write(
     keep_metadata: bool = False,
     keep_location: bool = False,
 ) -> None:
-    """Write a photo whole or not at all; a file that is there is replaced.
+    """Write a photo whole or not at all, and its folder; a file that is there is replaced.
 
     The suffix names the format; the rest is as for `encode`.
 
@@ -269,37 +268,17 @@ def suffix_for(suffix: str, format: str | None = None) -> str:  # noqa: A002
 
 
 def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file whole or not at all; a file that is there is replaced.
+    """Write a file whole or not at all, and its folder; a file that is there is replaced.
 
     Raises:
         PhotoError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{PARTIAL}")
     try:
-        with partial.open("xb") as file:
-            file.write(data)
-        os.replace(partial, path)
-    except OSError as error:
-        raise PhotoError(f"{path}: cannot be written: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # what went wrong above is what matters
-            partial.unlink(missing_ok=True)
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder that a file is to lie in, where it is not there.
-
-    Raises:
-        PhotoError: it cannot be made.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise PhotoError(f"{path}: cannot be written: {error}") from error
 
-
-#: How the hidden files end that `write_bytes` makes for a moment.
-PARTIAL = ".unmorph-partial"
 
 _NEEDS_HEIC = 'HEIC needs pillow-heif: pip install "unmorph[heic]"'
 

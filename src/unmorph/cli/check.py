@@ -130,12 +130,11 @@ _SAID = {
 def _draw(save: Path, checker: Any, check: FaceCheck, original: Any, copy: Any) -> None:
     import numpy as np
 
-    from unmorph.photo import Photo, make_folder, write
+    from unmorph.photo import Photo, write
     from unmorph.showcase import compare
 
     deepfake = checker.deepfakes[check.deepfake]
     shown = compare(original, copy, check.square, deepfake, checker.classifier)
-    make_folder(save)
     write(Photo(np.asarray(shown.picture)), save)
 
 

@@ -26,7 +26,7 @@ def command(
     import numpy as np
 
     from unmorph.checking import suppression
-    from unmorph.photo import Photo, make_folder, read, write
+    from unmorph.photo import Photo, read, write
     from unmorph.protector import Protector
     from unmorph.runtime import CLASSIFIER, SHIPPED, OnnxClassifier, OnnxDeepfake
     from unmorph.samples import PORTRAIT
@@ -40,7 +40,6 @@ def command(
         OnnxDeepfake(SHIPPED / "stargan.onnx", threads),
         OnnxClassifier(CLASSIFIER, threads),
     )
-    make_folder(out)
     write(Photo(np.asarray(shown.picture)), out)
     typer.echo(f"The protected face is {shown.psnr:.1f} dB close to the original.")
     for edit, (before, after) in shown.moved.items():

@@ -263,7 +263,7 @@ def _pipe(
 ) -> None:
     """Protect one photo where at least one end is a pipe."""
     from unmorph import batch
-    from unmorph.photo import WRITABLE, decode, make_folder, read, write_bytes
+    from unmorph.photo import WRITABLE, decode, read, write_bytes
 
     form = settings.format
     if out == _PIPE:
@@ -292,7 +292,6 @@ def _pipe(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     elif data is not None:
-        make_folder(out)
         write_bytes(data, out)
     outcome = dataclasses.replace(
         outcome,

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from unmorph.errors import DataError, PhotoError
+from unmorph.files import whole
 from unmorph.photo import decode
 
 #: Endings of the files that count as photos.
@@ -151,18 +152,13 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(cache) / f"{dataset.name}-{size}-{digest}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
+        with whole(path) as partial:
             array = np.lib.format.open_memmap(
                 partial, mode="w+", dtype=np.uint8, shape=(len(dataset), size, size, 3)
             )
             for index, face in enumerate(dataset.faces(size)):
                 array[index] = face
             array.flush()
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     in_memory = path.stat().st_size <= _IN_MEMORY
     faces: np.ndarray = np.load(path, mmap_mode=None if in_memory else "r")
     return faces

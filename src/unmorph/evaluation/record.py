@@ -15,6 +15,7 @@ from typing import Any
 
 from unmorph.errors import DataError
 from unmorph.evaluation.summary import Summary
+from unmorph.files import whole
 
 #: Version of the file's layout.
 SCHEMA_VERSION = 2
@@ -138,19 +139,14 @@ def _holds(found: object, intended: object) -> bool:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it; the folder is made where it is missing.
+    """Write a file whole or not at all, and its folder; a file that is there is replaced.
 
     Raises:
         DataError: it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole(path) as partial:
             partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 

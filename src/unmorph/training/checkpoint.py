@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from unmorph.errors import ConfigError, WeightsError
+from unmorph.files import whole
 from unmorph.training.config import from_table
 from unmorph.weights.store import UNREADABLE
 
@@ -18,15 +19,9 @@ Config = TypeVar("Config")
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Write ``state`` beside ``path`` and move it there, so that a kill leaves the old one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    """Write ``state`` whole, so that a kill leaves the checkpoint before it."""
+    with whole(Path(path)) as partial:
         torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes.stargan import load_generator
+from unmorph.files import whole
 from unmorph.layout import autocast, channels_last
 from unmorph.weights.store import sha256
 
@@ -98,10 +98,8 @@ def taught(
             levels = ((wanted + 1) * 127.5).round().byte()
             edited[some] = levels.permute(0, 1, 3, 4, 2).numpy()
             advance(len(faces))
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, targets=targets.numpy(), edited=edited)
-        os.replace(partial, path)
+        with whole(path) as partial, partial.open("wb") as file:
+            np.savez(file, targets=targets.numpy(), edited=edited)
     with np.load(path) as saved:
         return saved["targets"], saved["edited"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmorph.errors import WeightsError
+from unmorph.files import whole
 from unmorph.weights.catalog import WeightsEntry, entry
 
 if TYPE_CHECKING:
@@ -165,19 +166,13 @@ def _keep(item: WeightsEntry, download: Path, target: Path) -> Path:
         raise WeightsError(
             f"{download.name}: not the official download of {item.name!r} ({error}); fetch it again"
         ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        found = hashlib.sha256(data).hexdigest()
-        if found != item.sha256:
-            raise WeightsError(
-                f"{download.name}: gives {item.filename} with another hash: expected sha256 "
-                f"{item.sha256}, found {found}; the publisher's file has changed, so give --from "
-                f"(or {MIRROR_VARIABLE}) a folder that holds the original"
-            )
-        os.replace(partial, target)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    found = hashlib.sha256(data).hexdigest()
+    if found != item.sha256:
+        raise WeightsError(
+            f"{download.name}: gives {item.filename} with another hash: expected sha256 "
+            f"{item.sha256}, found {found}; the publisher's file has changed, so give --from "
+            f"(or {MIRROR_VARIABLE}) a folder that holds the original"
+        )
+    with whole(target) as partial:
+        partial.write_bytes(data)
     return target
