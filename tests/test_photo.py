@@ -362,9 +362,9 @@ def test_unknown_format(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
         encode(Photo(pixels), "xyz")
 
 
-def test_folder_that_is_not_there(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
-    with pytest.raises(PhotoError, match="cannot be written"):
-        write(Photo(pixels), tmp_path / "absent" / "out.png")
+def test_a_folder_is_made_where_one_can_be(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    write(Photo(pixels), tmp_path / "absent" / "out.png")
+    assert [file.name for file in (tmp_path / "absent").iterdir()] == ["out.png"]
     (tmp_path / "file").touch()
     with pytest.raises(PhotoError, match=r"x\.png: cannot be written"):
         write(Photo(pixels), tmp_path / "file" / "x.png")

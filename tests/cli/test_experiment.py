@@ -42,6 +42,11 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def words(result: Any) -> str:
+    """Return what a command printed, without the frame and the line breaks."""
+    return " ".join(result.output.replace("│", " ").split())
+
+
 def done(*arguments: object) -> str:
     result = run(*arguments)
     assert result.exit_code == 0, result.output
@@ -139,6 +144,19 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
     wrong = run("figure", "edits", *common, "--defense", "none", "--face", 9, "-o", edits)
     assert wrong.exit_code == 2
     assert f"no face 9 in {common[1]}; choose from 0 to 3" in wrong.output
+
+
+@pytest.mark.parametrize("kind", ["edits", "differences"])
+def test_a_figure_replaces_no_photo(kind: str, tmp_path: Path) -> None:
+    photo = tmp_path / "me.png"
+    photo.write_bytes(b"a photo")
+    wrong = run("figure", kind, "--data", photo, "-o", photo)
+    assert wrong.exit_code == 2
+    assert "one of the photos" in words(wrong)
+    assert photo.read_bytes() == b"a photo"
+    wrong = run("figure", kind, "--data", photo, "-o", tmp_path / "me.jpg")
+    assert wrong.exit_code == 2
+    assert "ends in .png" in words(wrong)
 
 
 def test_figure_of_one_photo(common: list[str], tmp_path: Path) -> None:

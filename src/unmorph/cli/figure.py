@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import SEED
+from unmorph.cli._options import SEED, refuse_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,6 +52,7 @@ def edits(
 ) -> None:
     """Draw all edits of each face without and with a defense (the paper's figure 3)."""
     require_torch()
+    _refuse(output, data)
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import draw_edits
     from unmorph.evaluation.participants import open_deepfake, open_defense
@@ -88,6 +89,7 @@ def differences(
 ) -> None:
     """Draw how protected faces differ from their edits, in pixels and LBP (figure 4)."""
     require_torch()
+    _refuse(output, data)
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import AMPLIFIED, draw_differences
     from unmorph.evaluation.participants import open_deepfake, open_defense
@@ -118,6 +120,13 @@ def heatmap(
     every = [read_record(path) for path in records]
     picture = draw_panels(panels(record for record in every if isinstance(record, Record)))
     _save(picture, output, "Strict DSR (in brackets the mean of s) by channel and defense")
+
+
+def _refuse(output: Path, data: Path) -> None:
+    """Refuse, before the work, a figure that is no PNG or would replace the photo that it shows."""
+    if output.suffix.lower() != ".png":
+        raise typer.BadParameter(f"--output {output}: figures are PNG, name one that ends in .png")
+    refuse_picture("--output", output, [data])
 
 
 def _load(
