@@ -119,7 +119,7 @@ def test_changed_download_leaves_nothing_behind(
     publisher_zip(tmp_path / "celeba-128x128-5attrs.zip", content=b"another network")
     with pytest.raises(WeightsError, match="publisher's file has changed"):
         locate(stargan.name, tmp_path)
-    assert list(cache.iterdir()) == []
+    assert not list(cache.rglob("*"))
 
 
 def test_download_of_the_wrong_kind_is_refused(
