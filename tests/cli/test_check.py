@@ -26,9 +26,9 @@ def shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deepfake_file: Path, classifier_file: Path
 ) -> Path:
     """The tiny networks in the place of the shipped ones; no defense stops this deepfake."""
-    for file in (deepfake_file, classifier_file):
-        shutil.copy(file, tmp_path)
+    shutil.copy(deepfake_file, tmp_path)
     monkeypatch.setattr(runtime, "SHIPPED", tmp_path)
+    monkeypatch.setattr(runtime, "CLASSIFIER", classifier_file)
     return tmp_path
 
 

@@ -22,9 +22,9 @@ def shipped(
     classifier_file: Path,
 ) -> Path:
     """The tiny networks in the place of the shipped ones."""
-    for file in (deepfake_file, classifier_file):
-        shutil.copy(file, tmp_path)
+    shutil.copy(deepfake_file, tmp_path)
     monkeypatch.setattr(runtime, "SHIPPED", tmp_path)
+    monkeypatch.setattr(runtime, "CLASSIFIER", classifier_file)
     monkeypatch.setitem(runtime.DEFENSES, "subtle", defense_file)
     return tmp_path
 

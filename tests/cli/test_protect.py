@@ -108,7 +108,7 @@ def test_refines_where_asked(
     monkeypatch.setattr(runtime, "SHIPPED", folder / "networks")
     runtime.SHIPPED.mkdir()
     shutil.copy(gradient_file, runtime.SHIPPED)
-    shutil.copy(classifier_file, runtime.SHIPPED)
+    monkeypatch.setattr(runtime, "CLASSIFIER", classifier_file)
     photo = portrait_at(folder / "album" / "jane.png")
     for refine in (0, 3):
         result = protect(folder / "album", "-o", folder / "out", "--refine", str(refine))

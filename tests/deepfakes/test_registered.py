@@ -99,9 +99,7 @@ def test_without_labels_they_are_read_off_the_faces(
 def test_labels_come_from_the_shipped_classifier(
     small_weights: Path, classifier_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = classifier_file.parent
-    assert classifier_file.name == "attributes.onnx"
-    monkeypatch.setattr("unmorph.runtime.SHIPPED", folder)
+    monkeypatch.setattr("unmorph.runtime.CLASSIFIER", classifier_file)
     faces = torch.zeros(2, 3, 128, 128)
     faces[0, 0], faces[1, 1] = 0.5, 0.5
     deepfake = deepfakes.load("stargan", weights=small_weights)
