@@ -169,16 +169,15 @@ class Journal:
 
     def begin(self, job: Job) -> None:
         """Note that a result is about to be written."""
-        entry = {"target": job.key, "source": job.source.name, "status": BEGUN}
-        self._append({**entry, "place": _place(job.source)})
+        self._append(job, {"status": BEGUN})
 
     def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
         """Note what became of a photo; ``state`` is that of `state` before it was read."""
-        entry = {**state, "status": outcome.status, "faces": outcome.faces}
-        self._append({**entry, "place": _place(job.source)})
+        self._append(job, {**state, "status": outcome.status, "faces": outcome.faces})
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry) + "\n"
+    def _append(self, job: Job, entry: dict[str, Any]) -> None:
+        names = {"target": job.key, "source": job.source.name, "place": _place(job.source)}
+        line = json.dumps({**names, **entry}) + "\n"
         with self._lock:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
+from unmorph.resampling import gaussian
 from unmorph.runtime import Floats
 
 #: SSIM's window and constant (Wang et al. 2004), on [-1, 1].
@@ -27,18 +26,9 @@ def masking(faces: Floats, strength: float) -> Floats:
     Returns:
         positive factors of the same shape.
     """
-    rows, columns = _window(faces.shape[2]), _window(faces.shape[3]).T
+    rows, columns = gaussian(faces.shape[2], _SIGMA), gaussian(faces.shape[3], _SIGMA).T
     variance = rows @ np.square(faces) @ columns - np.square(rows @ faces @ columns)
     weight = rows @ (1 / (2 * variance.clip(0) + _C2)) @ columns
     weight /= weight.mean(axis=(1, 2, 3), keepdims=True)
     share: Floats = 1 / (1 + np.float32(strength) * weight)
     return share
-
-
-@cache
-def _window(side: int) -> Floats:
-    """Return the map (side, side) to Gaussian averages, its rows of sum 1 at the border too."""
-    place = np.arange(side, dtype=np.float32)
-    window = np.exp(-np.square(place[:, None] - place) / (2 * _SIGMA**2))
-    averaged: Floats = window / window.sum(axis=1, keepdims=True)
-    return averaged

@@ -1,6 +1,8 @@
-"""A resize as the linear map that it is, for what has to be undone or foreseen."""
+"""A resize or a blur as the linear map that it is, for what has to be undone or foreseen."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -12,3 +14,12 @@ def resampling(side: int, other: int, how: Image.Resampling) -> Floats:
     """Return what Pillow's resize does to one row of pixels, as a matrix (other, side)."""
     one = Image.fromarray(np.eye(side, dtype=np.float32))
     return np.asarray(one.resize((side, other), how))
+
+
+@cache
+def gaussian(side: int, sigma: float) -> Floats:
+    """Return what a Gaussian blur does to one row of pixels, as a matrix (side, side)."""
+    place = np.arange(side, dtype=np.float32)
+    near = np.exp(-np.square(place[:, None] - place) / (2 * sigma**2))
+    blurred: Floats = near / near.sum(axis=1, keepdims=True)
+    return blurred

@@ -16,7 +16,7 @@ from PIL import Image
 
 from unmorph.channels import codecs
 from unmorph.registry import Registry
-from unmorph.resampling import resampling
+from unmorph.resampling import gaussian, resampling
 
 Floats = NDArray[np.float32]
 Step = Callable[[Floats, float, np.random.Generator], Floats]
@@ -64,7 +64,7 @@ def _resize(gradient: Floats, value: float, random: np.random.Generator) -> Floa
 
 @STEPS.register("blur")
 def _blur(gradient: Floats, value: float, random: np.random.Generator) -> Floats:
-    return _adjoint(gradient, lambda side: _blurred(side, value))
+    return _adjoint(gradient, lambda side: gaussian(side, value))
 
 
 #: RGB to luma and the two colour differences (JFIF).
@@ -122,12 +122,3 @@ def _halved(side: int) -> Floats:
     small = side // 2
     down = resampling(side, small, Image.Resampling.BOX)
     return resampling(small, side, Image.Resampling.BILINEAR) @ down
-
-
-@cache
-def _blurred(side: int, sigma: float) -> Floats:
-    """Return the map (side, side) of a Gaussian blur."""
-    place = np.arange(side, dtype=np.float32)
-    near = np.exp(-np.square(place[:, None] - place) / (2 * sigma**2))
-    blurred: Floats = near / near.sum(axis=1, keepdims=True)
-    return blurred

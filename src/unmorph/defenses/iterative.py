@@ -121,9 +121,13 @@ class IterativeDefense(Defense):
         """
         return gradient
 
-    def direction(self, faces: Tensor, velocity: Tensor) -> Tensor:
+    def shares(self, faces: Tensor) -> Tensor | float:
+        """Return the share of every step that each pixel of the faces takes (hook)."""
+        return 1.0
+
+    def direction(self, velocity: Tensor, shares: Tensor | float) -> Tensor:
         """Return the step that ``velocity`` asks for, before the step size: its sign (hook)."""
-        return velocity.sign()
+        return shares * velocity.sign()
 
     def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the faces after the last step."""
@@ -140,12 +144,13 @@ class IterativeDefense(Defense):
             protected = protected + options.step_size * uniform_noise(faces, 1, self.seed).sign()
         count = options.edits_per_step or len(goals)
         velocity: Tensor | None = None
+        shares = self.shares(faces)
         for step in range(options.steps):
             chosen = [goals[(step * count + i) % len(goals)] for i in range(count)]
             protected = self.bounded(faces, protected)
             velocity = self.velocity(self._gradient(protected, chosen, step), velocity)
             share = SCHEDULES[options.schedule](step, options.steps)
-            protected = protected - share * options.step_size * self.direction(faces, velocity)
+            protected = protected - share * options.step_size * self.direction(velocity, shares)
         return protected
 
     @torch.no_grad()

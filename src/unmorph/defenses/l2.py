@@ -55,12 +55,15 @@ class L2PGD(MIFGSM):
         """Return the root mean square of each (3, H, W), as (N, 1, 1, 1)."""
         return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
-    def direction(self, faces: Tensor, velocity: Tensor) -> Tensor:
-        """Return ``velocity``, of the same size but less where it would show."""
+    def shares(self, faces: Tensor) -> Tensor | float:
+        """Return less where a step would show."""
         if not self.masking:
-            return velocity
-        share = torch.from_numpy(masking(faces.cpu().numpy(), self.masking)).to(faces.device)
-        direction = share * velocity
+            return 1.0
+        return torch.from_numpy(masking(faces.cpu().numpy(), self.masking)).to(faces.device)
+
+    def direction(self, velocity: Tensor, shares: Tensor | float) -> Tensor:
+        """Return ``velocity`` shared out among the pixels, of the same size."""
+        direction = shares * velocity
         return self.norm(velocity) / self.norm(direction).clamp_min(1e-30) * direction
 
     def bounded(self, faces: Tensor, protected: Tensor) -> Tensor:

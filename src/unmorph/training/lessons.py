@@ -76,8 +76,9 @@ def taught(
         cache: folder for what was made before.
         advance: called with the number of faces done since the last call.
     """
-    seen = photos.tobytes() + np.asarray(labels, np.float32).tobytes()
-    key = f"{sha256(teacher)} {amplify} {precision} {hashlib.sha256(seen).hexdigest()}"
+    seen = hashlib.sha256(photos.tobytes())
+    seen.update(np.asarray(labels, np.float32).tobytes())
+    key = f"{sha256(teacher)} {amplify} {precision} {seen.hexdigest()}"
     path = cache / f"lessons-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not path.exists():
         network = channels_last(load_generator(teacher))
