@@ -108,6 +108,9 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     assert wrong.exit_code == 2
     message = " ".join(wrong.output.split())
     assert "without = 'L_nothing': choose one of L_pix, L_feat, L_adv" in message
+    twice = train("defense", "--weights", str(network), "--weights", f"stargan={network}")
+    assert twice.exit_code == 2
+    assert "stargan has been given weights already" in " ".join(twice.output.split())
     result = train("defense", "--weights", str(network), "--without", "L_pix")
     assert result.exit_code == 0, result.output
     result = export("defense", checkpoint, tmp_path / "defense.onnx")
@@ -116,6 +119,19 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     assert (defense.epsilon, defense.without) == (0.07, "L_pix")
     faces = example_faces(1).numpy()
     assert 0 < np.abs(defense.protect(faces) - faces).max() <= 0.07 + 1e-6
+
+
+def test_weights_of_several_deepfakes_are_named(train: Run, tmp_path: Path) -> None:
+    config = "deepfakes = { stargan = 1, fast-aginggan = 1 }\nlambda_feat = 0\n"
+    (tmp_path / "defense.toml").write_text(config)
+    for given in ("mine.onnx", "attgan=mine.onnx"):
+        result = train("defense", "--weights", given)
+        assert result.exit_code == 2
+        message = " ".join(result.output.split())
+        assert f"--weights {given}: say of which deepfake: stargan or fast-aginggan=FILE" in message
+    result = train("defense", "--weights", f"fast-aginggan={tmp_path / 'absent.safetensors'}")
+    assert result.exit_code == 1
+    assert "absent.safetensors: no such weights file" in "".join(result.output.split("\n"))
 
 
 def test_a_classifier_is_stopped_resumed_and_exported(
@@ -147,7 +163,7 @@ def test_errors_are_one_line(train: Run, tmp_path: Path) -> None:
     result = train("classifier", "--resume")
     assert result.exit_code == 1
     assert "run/checkpoint.pt: not a readable checkpoint" in "".join(result.output.split("\n"))
-    (tmp_path / "defense.toml").write_text("deepfake = 'attgan'\nlambda_feat = 0")
+    (tmp_path / "defense.toml").write_text("deepfakes = { attgan = 1 }\nlambda_feat = 0")
     result = train("defense")
     assert result.exit_code == 2
     assert "unknown deepfake 'attgan'; choose one of" in result.output

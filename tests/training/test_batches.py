@@ -67,7 +67,8 @@ def test_a_restored_sequence_goes_on() -> None:
 
 def test_random_edits_are_one_edit_each() -> None:
     labels = torch.tensor([[1.0, 0, 0, 1, 0]]).repeat(500, 1)
-    targets = random_edits(labels, torch.Generator().manual_seed(0))
+    choices = [edit_targets(labels, edit) for edit in ATTRIBUTES]
+    targets = random_edits(choices, torch.Generator().manual_seed(0))
     drawn = sum(
         (targets == edit_targets(labels[:1], edit)).all(1).long() * (1 + position)
         for position, edit in enumerate(ATTRIBUTES)

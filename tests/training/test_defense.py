@@ -32,8 +32,8 @@ Make = Callable[..., DefenseTrainer]
 class Shift(Deepfake):
     """Brightens every face by 0.3, whatever is asked for."""
 
-    edits = ATTRIBUTES
-    size = 128
+    edits: tuple[str, ...] = ATTRIBUTES
+    size: int = 128
     provenance: Mapping[str, str] = {"origin": "by hand"}
 
     def targets(self, edit: str, labels: Tensor) -> Tensor:
@@ -68,9 +68,10 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
         deepfake: Deepfake | None = None,
         features: VGGFeatures | None = None,
         folder: str = "run",
+        **others: Deepfake,
     ) -> DefenseTrainer:
-        network = deepfake or Shift()
-        return DefenseTrainer(config, network, train, val, tmp_path / folder, cache, features)
+        networks = {"stargan": deepfake or Shift(), **others}
+        return DefenseTrainer(config, networks, train, val, tmp_path / folder, cache, features)
 
     return build
 
@@ -92,7 +93,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(
     whole = final_state(lambda: make(config, stargan(), folder="whole"))
     resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
-    assert whole.pop("networks") == resumed.pop("networks") == {"deepfake": None}
+    assert whole.pop("networks") == resumed.pop("networks") == {"stargan": None}
     assert whole["step"] == 4
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 
@@ -106,7 +107,7 @@ def test_training_teaches_what_stops_the_edit(make: Make, log: RunLog) -> None:
     run.run(log)
     faces = run.val_faces
     protected = run.average.protect(faces)
-    left = (run.deepfake(protected, run.val_labels) - protected).square().mean()
+    left = (run.deepfakes["stargan"](protected, run.val_labels) - protected).square().mean()
     assert left < 0.3 * first
     assert (protected - faces).abs().max() <= config.epsilon + 1e-6
     assert (log.folder / "defense.png").is_file()
@@ -134,11 +135,11 @@ def test_the_deepfake_gets_what_the_channel_leaves(make: Make, log: RunLog) -> N
 
 def test_the_deepfake_is_never_trained(make: Make) -> None:
     run = make(deepfake=stargan())
-    before = {name: value.clone() for name, value in run.deepfake.state_dict().items()}
+    before = {name: value.clone() for name, value in run.deepfakes["stargan"].state_dict().items()}
     learner = {name: value.clone() for name, value in run.defense.state_dict().items()}
     run.update()
-    torch.testing.assert_close(dict(run.deepfake.state_dict()), before, rtol=0, atol=0)
-    assert all(p.grad is None for p in run.deepfake.parameters())
+    torch.testing.assert_close(dict(run.deepfakes["stargan"].state_dict()), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in run.deepfakes["stargan"].parameters())
     now = run.defense.state_dict()
     assert not any(torch.equal(now[k], v) for k, v in learner.items() if k.endswith(".weight"))
 
@@ -150,6 +151,45 @@ def test_figures_are_the_terms_of_the_objective(make: Make) -> None:
     assert float(figures["feat"]) == 0
     relative = make(dataclasses.replace(TINY, relative=True)).update()
     assert float(relative["adv"]) == pytest.approx(0.09 / (0.09 + 0.01))
+
+
+class Dimmer(Shift):
+    """Darkens every face by 0.1; it has one edit of its own."""
+
+    edits = ("dim",)
+
+    def targets(self, edit: str, labels: Tensor) -> Tensor:
+        return torch.zeros(len(labels), 1)
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        assert targets.shape == (len(faces), 1)
+        return faces - 0.1
+
+
+def test_one_defense_is_trained_against_several_deepfakes(make: Make, log: RunLog) -> None:
+    config = dataclasses.replace(TINY, deepfakes={"stargan": 1.0, "dimmer": 3.0})
+    run = make(config, dimmer=Dimmer())
+    figures = run.update()
+    assert float(figures["adv stargan"]) == pytest.approx(0.09)
+    assert float(figures["adv dimmer"]) == pytest.approx(0.01)
+    assert float(figures["adv"]) == pytest.approx(0.09 + 3 * 0.01)
+    run.report(log)
+    written = json.loads((log.folder / "reports.jsonl").read_text())
+    assert written["val moved stargan"] == pytest.approx(0.09)
+    assert written["val moved dimmer"] == pytest.approx(0.01)
+    assert set(run.state()["networks"]) == {"stargan", "dimmer"}
+
+
+def test_deepfakes_that_take_other_sizes_or_have_no_weight_are_refused(make: Make) -> None:
+    large = Dimmer()
+    large.size = 256
+    config = dataclasses.replace(TINY, deepfakes={"stargan": 1.0, "dimmer": 3.0})
+    with pytest.raises(ConfigError, match="of one size; they take stargan 128, dimmer 256"):
+        make(config, dimmer=large)
+    with pytest.raises(ConfigError, match="deepfakes: name at least one"):
+        dataclasses.replace(TINY, deepfakes={})
+    with pytest.raises(ConfigError, match="deepfakes: every weight must be positive"):
+        dataclasses.replace(TINY, deepfakes={"stargan": 0.0})
 
 
 class Contrast(Shift):
@@ -240,10 +280,10 @@ def test_another_deepfake_is_refused(make: Make) -> None:
     path = run.folder / CHECKPOINT
     make(deepfake=against("a")).restore(path)
     other = make(deepfake=against("b"))
-    with pytest.raises(ConfigError, match=r"checkpoint\.pt: was trained with another deepfake; "):
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt: was trained with another stargan; "):
         other.restore(path)
     save_checkpoint(path, {k: v for k, v in run.state().items() if k != "networks"})
-    with pytest.raises(ConfigError, match=r"does not say with which deepfake .* start anew"):
+    with pytest.raises(ConfigError, match=r"does not say with which stargan .* start anew"):
         other.restore(path)
 
 
@@ -269,4 +309,4 @@ def test_a_new_run_starts_from_the_average_of_another(make: Make) -> None:
 def test_an_unlabelled_set_is_refused(train: FaceDataset, cache: Path, tmp_path: Path) -> None:
     bare = dataclasses.replace(train, labels=None)
     with pytest.raises(ConfigError, match="faces with labels"):
-        DefenseTrainer(TINY, Shift(), train, bare, tmp_path, cache)
+        DefenseTrainer(TINY, {"stargan": Shift()}, train, bare, tmp_path, cache)

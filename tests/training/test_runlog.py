@@ -84,3 +84,8 @@ def test_contact_sheet_places_rows_below_each_other() -> None:
         [255, 255, 255, 255],
         [255, 255, 255, 255],
     ]
+
+
+def test_contact_sheet_fills_short_rows_with_grey() -> None:
+    white = torch.ones(3, 1, 1)
+    assert contact_sheet([[white, white], [white]])[:, :, 0].tolist() == [[255, 255], [255, 128]]

@@ -80,8 +80,10 @@ def defense(
     resume: bool = _RESUME,
     cache: Path | None = _CACHE,
     device: str = _DEVICE,
-    weights: Path | None = typer.Option(
-        None, help="Weights of the deepfake in place of its own: a checkpoint's export."
+    weights: list[str] | None = typer.Option(
+        None,
+        metavar="[NAME=]FILE",
+        help="Weights of a deepfake in place of its own; named where there are several deepfakes.",
     ),
     start_from: Path | None = typer.Option(
         None, help="Begin with the weights of another run's export."
@@ -93,7 +95,7 @@ def defense(
         None, help="Mirror folder that holds VGG16's weights (or UNMORPH_WEIGHTS_FROM)."
     ),
 ) -> None:
-    """Train a perturbation generator against a frozen deepfake."""
+    """Train a perturbation generator against one or several frozen deepfakes."""
     require_torch()
     from unmorph import deepfakes
     from unmorph.perceptual import VGGFeatures
@@ -109,8 +111,9 @@ def defense(
     if settings.measures_features:
         tensors = load_tensors("vgg16", weights_from)
         features = VGGFeatures(settings.feature_layers, weights=tensors)
-    network = deepfakes.load(settings.deepfake, weights)
-    run = DefenseTrainer(settings, network, train, val, out, _cache(cache), features, device)
+    given = _weights_by_name(weights or [], tuple(settings.deepfakes))
+    networks = {name: deepfakes.load(name, given.get(name)) for name in settings.deepfakes}
+    run = DefenseTrainer(settings, networks, train, val, out, _cache(cache), features, device)
     if start_from is not None and not resume:
         run.start_from(start_from)
     _go(run, out, resume)
@@ -133,6 +136,27 @@ def classifier(
     settings = load_config(config, ClassifierConfig)
     train, val = _splits(data)
     _go(ClassifierTrainer(settings, train, val, out, _cache(cache), device), out, resume)
+
+
+def _weights_by_name(given: list[str], names: tuple[str, ...]) -> dict[str, str]:
+    """Read ``[NAME=]FILE`` of ``--weights``; without a name it is the only deepfake's.
+
+    Raises:
+        ConfigError: a name is missing, or is of no deepfake of the configuration.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, file = text.partition("=")
+        if not equals or name not in names:
+            if len(names) > 1:
+                raise ConfigError(
+                    f"--weights {text}: say of which deepfake: {' or '.join(names)}=FILE"
+                )
+            name, file = names[0], text
+        if name in found:
+            raise ConfigError(f"--weights {text}: {name} has been given weights already")
+        found[name] = file
+    return found
 
 
 def _splits(data: Path) -> tuple[FaceDataset, FaceDataset]:

@@ -1,12 +1,12 @@
-"""Random training batches and the labels that StarGAN is asked for."""
+"""Random training batches and the edits that a deepfake is asked for."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from unmorph.attributes import ATTRIBUTES, edit_targets
 
 #: Where batches are without being asked for elsewhere.
 CPU = torch.device("cpu")
@@ -70,16 +70,17 @@ class Batches:
         return torch.from_numpy(picked)
 
 
-def random_edits(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one edit a face, uniformly, and return its targets (N, 5).
+def random_edits(choices: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+    """Draw one edit a face, uniformly, and return its targets (N, K).
 
     Args:
-        labels: the present ones, (N, 5) of 0 and 1.
+        choices: what each edit asks for, (N, K).
         generator: the source of randomness.
     """
-    drawn = torch.randint(len(ATTRIBUTES), (len(labels),), generator=generator).to(labels.device)
-    choices = torch.stack([edit_targets(labels, edit) for edit in ATTRIBUTES], dim=1)
-    return choices[torch.arange(len(labels), device=labels.device), drawn]
+    stacked = torch.stack(list(choices), dim=1)
+    faces, edits = stacked.shape[:2]
+    drawn = torch.randint(edits, (faces,), generator=generator).to(stacked.device)
+    return stacked[torch.arange(faces, device=stacked.device), drawn]
 
 
 def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:

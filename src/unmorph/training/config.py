@@ -149,10 +149,10 @@ class DeepfakeConfig:
 
 @dataclass(frozen=True)
 class DefenseConfig:
-    """How a perturbation generator is trained against a frozen deepfake (equation 8).
+    """How a perturbation generator is trained against frozen deepfakes (equation 8).
 
     Attributes:
-        deepfake: the registered deepfake to defend against.
+        deepfakes: the registered deepfakes to defend against, and what L_adv counts for each.
         width, max_width: channels of the U-Net's first level, and the most of any
             (`unmorph.defenses.PerturbationGenerator`).
         epsilon: bound of the perturbation on [-1,1].
@@ -180,7 +180,7 @@ class DefenseConfig:
         seed, precision, compile, report_every: as in `DeepfakeConfig`.
     """
 
-    deepfake: str = "stargan"
+    deepfakes: dict[str, float] = field(default_factory=lambda: {"stargan": 1.0})
     width: int = 64
     max_width: int | None = None
     epsilon: float = 0.05
@@ -221,6 +221,9 @@ class DefenseConfig:
                 f"without {self.without}: a PSNR to keep would make up for it; leave psnr out"
             )
         _positive_weights("channels", self.channels)
+        _positive_weights("deepfakes", self.deepfakes)
+        if not self.deepfakes:
+            raise ConfigError("deepfakes: name at least one")
 
     @property
     def measures_features(self) -> bool:

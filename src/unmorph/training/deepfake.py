@@ -350,7 +350,8 @@ class DeepfakeTrainer:
         permuted = labels[torch.randperm(len(labels), generator=self.random).to(self.device)]
         single = torch.rand(len(labels), 1, generator=self.random) < self.current.single_edits
         single = single.to(self.device)
-        return torch.where(single, random_edits(labels, self.random), permuted)
+        edits = [edit_targets(labels, edit) for edit in ATTRIBUTES]
+        return torch.where(single, random_edits(edits, self.random), permuted)
 
     def _reproduce(self) -> dict[str, Tensor]:
         faces, labels = self.batches.next()

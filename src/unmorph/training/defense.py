@@ -1,10 +1,10 @@
-"""End-to-end training of the perturbation generator against a frozen deepfake (section 3.2)."""
+"""End-to-end training of the perturbation generator against frozen deepfakes (section 3.2)."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class DefenseTrainer:
 
     Args:
         config: the paper's or another.
-        deepfake: the frozen network to defend against.
+        deepfakes: the frozen networks to defend against, by the configuration's names.
         train, val: faces with labels.
         folder: takes the checkpoint, the log and the pictures.
         cache: folder for decoded faces.
@@ -68,7 +68,7 @@ class DefenseTrainer:
     def __init__(
         self,
         config: DefenseConfig,
-        deepfake: Deepfake,
+        deepfakes: Mapping[str, Deepfake],
         train: FaceDataset,
         val: FaceDataset,
         folder: Path,
@@ -81,7 +81,9 @@ class DefenseTrainer:
         self.config, self.folder = config, folder
         self.device = open_device(device)
         self.features = None if features is None else features.to(self.device)
-        self.deepfake = channels_last(deepfake).to(self.device)
+        self.deepfakes = {
+            name: channels_last(deepfakes[name]).to(self.device) for name in config.deepfakes
+        }
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
         defense = PerturbationGenerator(config.width, config.epsilon, config.max_width)
@@ -101,15 +103,17 @@ class DefenseTrainer:
         self.lambda_mag = torch.tensor(config.lambda_mag, device=self.device)
         self.step = 0
         self.seconds = 0.0
-        photos = decoded(train, deepfake.size, cache)
+        size = _common_size(self.deepfakes)
+        photos = decoded(train, size, cache)
         self.batches = Batches(photos, train.labels, config.batch_size, self.random, self.device)
-        faces = torch.from_numpy(to_faces(decoded(val, deepfake.size, cache)[:SOME_FACES]))
+        faces = torch.from_numpy(to_faces(decoded(val, size, cache)[:SOME_FACES]))
         self.val_faces = faces.to(self.device).contiguous(memory_format=torch.channels_last)
         self.val_labels = torch.from_numpy(np.asarray(val.labels)[:SOME_FACES]).to(self.device)
         self._perturb: Callable[[Tensor], Tensor] = self.defense
-        self._edit: Callable[[Tensor, Tensor], Tensor] = self.deepfake
+        self._edit: dict[str, Callable[[Tensor, Tensor], Tensor]] = dict(self.deepfakes)
         if config.compile:
-            self._perturb, self._edit = torch.compile(self.defense), torch.compile(self.deepfake)
+            self._perturb = torch.compile(self.defense)
+            self._edit = {name: torch.compile(net) for name, net in self.deepfakes.items()}
             if self.features is not None:
                 self.features.compile()
 
@@ -129,13 +133,13 @@ class DefenseTrainer:
         }
 
     def _networks(self) -> dict[str, str | None]:
-        return {"deepfake": self.deepfake.provenance.get("sha256")}
+        return {name: net.provenance.get("sha256") for name, net in self.deepfakes.items()}
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same configuration (``report_every`` may differ).
 
         Raises:
-            ConfigError: the checkpoint's configuration or deepfake differs; the message says how.
+            ConfigError: the checkpoint's configuration or a deepfake differs; the message says how.
             WeightsError: the file is no checkpoint.
         """
         state, saved = load_checkpoint(path, DefenseConfig)
@@ -180,19 +184,16 @@ class DefenseTrainer:
         save_checkpoint(self.folder / CHECKPOINT, self.state())
 
     def update(self) -> dict[str, Tensor]:
-        """Run one step of equation 8 on one batch, each face with one edit drawn from all."""
+        """Run one step of equation 8 on one batch, each face with one edit of each deepfake."""
         config = self.config
         factor = learning_rate(config.decay, self.step, config.steps)
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor
         faces, labels = self.batches.next()
-        targets = random_edits(labels, self.random)
         with autocast(self.config.precision, self.device.type):
             perturbation = self._perturb(faces).float()
         protected = self.defense.bounded(faces, faces + perturbation)
         posted = self.channels(protected) if self.channels else protected
-        with autocast(self.config.precision, self.device.type):
-            edited = self._edit(posted, targets).float()
         pixel = pixel_loss(faces, protected).mean()
         feature, structure = torch.zeros(()), torch.zeros(())
         some = slice(config.feature_faces)
@@ -201,12 +202,9 @@ class DefenseTrainer:
         if self.features is not None and config.measures_features:
             with autocast(self.config.precision, self.device.type):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
-        adversarial = adversarial_loss(posted, edited)
-        if config.relative:
-            with torch.no_grad(), autocast(self.config.precision, self.device.type):
-                unprotected = self._edit(faces, targets).float()
-            adversarial = adversarial * relative_weight(faces, unprotected)
-        adversarial = adversarial.mean()
+        left = {name: self._left(name, faces, posted, labels) for name in self.deepfakes}
+        adversarial = sum(config.deepfakes[name] * value for name, value in left.items())
+        assert isinstance(adversarial, Tensor)
         magnitude = magnitude_loss(
             pixel * (config.without != "L_pix"),
             feature,
@@ -221,10 +219,26 @@ class DefenseTrainer:
         for optimizer in self.optimizers:
             optimizer.step()
         figures = {"pix": pixel, "feat": feature, "adv": adversarial, "lambda_mag": self.lambda_mag}
+        if len(left) > 1:
+            figures |= {f"adv {name}": value for name, value in left.items()}
         if config.lambda_ssim:
             figures["1 - SSIM"] = structure
         self._follow(pixel.detach())
         return {name: value.detach() for name, value in figures.items()}
+
+    def _left(self, name: str, faces: Tensor, posted: Tensor, labels: Tensor) -> Tensor:
+        """Return L_adv of one deepfake over the batch: what edits still do to posted faces."""
+        deepfake, edit = self.deepfakes[name], self._edit[name]
+        choices = [deepfake.targets(chosen, labels) for chosen in deepfake.edits]
+        targets = random_edits(choices, self.random)
+        with autocast(self.config.precision, self.device.type):
+            edited = edit(posted, targets).float()
+        left = adversarial_loss(posted, edited)
+        if self.config.relative:
+            with torch.no_grad(), autocast(self.config.precision, self.device.type):
+                unprotected = edit(faces, targets).float()
+            left = left * relative_weight(faces, unprotected)
+        return left.mean()
 
     @torch.no_grad()
     def _follow(self, pixel: Tensor) -> None:
@@ -243,35 +257,41 @@ class DefenseTrainer:
         with autocast(self.config.precision, self.device.type):
             perturbation = self.average(faces).float()
         protected = self.average.bounded(faces, faces + perturbation)
-        before, after = self._edited(faces, labels), self._edited(protected, labels)
-        figures = {
-            "val PSNR": metrics.psnr(faces, protected).mean().item(),
-            **self._suppressed(faces, protected, before, after),
-        }
+        passage = None
         if self.channels:
             # The same draws at every report, and a passage that a face and its twin share.
             generator = torch.Generator().manual_seed(self.config.seed)
-            mixture = RandomChannels(self.config.channels, generator)
-            passage = mixture.draw(len(faces))
-            sent, posted = passage(faces), passage(protected)
-            found = self._suppressed(
-                sent, posted, self._edited(sent, labels), self._edited(posted, labels)
-            )
-            figures |= {f"{name} posted": value for name, value in found.items()}
+            passage = RandomChannels(self.config.channels, generator).draw(len(faces))
+        figures = {"val PSNR": metrics.psnr(faces, protected).mean().item()}
+        rows: list[list[Tensor]] = []
+        for name, deepfake in self.deepfakes.items():
+            of = f" {name}" if len(self.deepfakes) > 1 else ""
+            before = self._edited(deepfake, faces, labels)
+            after = self._edited(deepfake, protected, labels)
+            found = self._suppressed(faces, protected, before, after)
+            figures |= {f"{key}{of}": value for key, value in found.items()}
+            if passage is not None:
+                sent, posted = passage(faces), passage(protected)
+                found = self._suppressed(
+                    sent,
+                    posted,
+                    self._edited(deepfake, sent, labels),
+                    self._edited(deepfake, posted, labels),
+                )
+                figures |= {f"{key} posted{of}": value for key, value in found.items()}
+            for face in range(min(4, len(faces))):
+                amplified = perturbation[face] * _AMPLIFIED
+                rows.append([faces[face], *(edited[face] for edited in before), amplified])
+                rows.append([protected[face], *(edited[face] for edited in after), amplified])
         log.report(self.step, {**figures, "minutes": self.seconds / 60})
-        rows = []
-        for face in range(min(4, len(faces))):
-            amplified = perturbation[face] * _AMPLIFIED
-            rows.append([faces[face], *(edited[face] for edited in before), amplified])
-            rows.append([protected[face], *(edited[face] for edited in after), amplified])
         log.picture("defense", self.step, contact_sheet(rows))
 
-    def _edited(self, faces: Tensor, labels: Tensor) -> list[Tensor]:
+    def _edited(self, deepfake: Deepfake, faces: Tensor, labels: Tensor) -> list[Tensor]:
         """Return the faces edited in every way."""
         edited = []
-        for edit in self.deepfake.edits:
+        for edit in deepfake.edits:
             with autocast(self.config.precision, self.device.type):
-                edited.append(self.deepfake(faces, self.deepfake.targets(edit, labels)).float())
+                edited.append(deepfake(faces, deepfake.targets(edit, labels)).float())
         return edited
 
     @staticmethod
@@ -288,3 +308,16 @@ class DefenseTrainer:
             "val s": metrics.suppression(movement, residue)[counted].mean().item(),
             "val strict DSR": metrics.strict_dsr(movement, residue),
         }
+
+
+def _common_size(deepfakes: Mapping[str, Deepfake]) -> int:
+    """Return the side of the faces that all deepfakes take.
+
+    Raises:
+        ConfigError: they take faces of different sizes.
+    """
+    sizes = {name: deepfake.size for name, deepfake in deepfakes.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise ConfigError(f"deepfakes: all must take faces of one size; they take {told}")
+    return next(iter(sizes.values()))

@@ -98,6 +98,11 @@ def _line(figures: Mapping[str, float]) -> str:
 
 
 def contact_sheet(rows: list[list[Tensor]]) -> np.ndarray:
-    """Join faces (3, H, W) in [-1,1] into one (H * rows, W * columns, 3) uint8 picture."""
-    sheet = torch.cat([torch.cat(row, dim=2) for row in rows], dim=1)
+    """Join faces (3, H, W) in [-1,1] into one (H * rows, W * columns, 3) uint8 picture.
+
+    Rows shorter than the longest end in grey.
+    """
+    columns = max(len(row) for row in rows)
+    filled = [[*row, *[torch.zeros_like(row[0])] * (columns - len(row))] for row in rows]
+    sheet = torch.cat([torch.cat(row, dim=2) for row in filled], dim=1)
     return ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
