@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from onnxscript import optimizer
 from torch import Tensor, nn
 
 from unmorph.errors import WeightsError
+from unmorph.files import whole
 
 #: The exported file must give the network's own output to within this (on [-1,1], or in logits);
 #: rounding the weights to half precision is applied to both sides.
@@ -62,45 +62,39 @@ def export_onnx(
     """
     network.eval()
     round_to_half_(network)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch")
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / "float32.onnx"
-        with _quiet_exporter():
-            program = torch.onnx.export(
-                network,
-                tuple(inputs.values()),
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
-                dynamo=True,
-                # It would also merge batch normalisation into the convolutions before it: their
-                # weights would then be rounded to others than torch's, under other names.
-                optimize=False,
-                verbose=False,
-            )
-        if program is None:
-            raise WeightsError(f"{path}: torch gave no ONNX program")
-        optimizer.fold_constants(program.model)
-        optimizer.remove_unused_nodes(program.model)
-        program.save(str(whole))
-        model = onnx.load(whole)
-        store_as_half(model)
-        forget_origins(model)
-        for key, value in metadata.items():
-            entry = model.metadata_props.add()
-            entry.key, entry.value = key, value
-        onnx.checker.check_model(model)
-        half = Path(folder) / "float16.onnx"
-        onnx.save(model, half)
-        difference = compare(network, half, inputs)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            network,
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            dynamo=True,
+            # It would also merge batch normalisation into the convolutions before it: their
+            # weights would then be rounded to others than torch's, under other names.
+            optimize=False,
+            verbose=False,
+        )
+    if program is None:
+        raise WeightsError(f"{path}: torch gave no ONNX program")
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    model = program.model_proto
+    store_as_half(model)
+    forget_origins(model)
+    for key, value in metadata.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model)
+    with whole(Path(path)) as partial:
+        onnx.save(model, partial, format="protobuf")
+        difference = compare(network, partial, inputs)
         if not difference <= TOLERANCE:
             raise WeightsError(
                 f"{path}: the exported file differs from the network by {difference:.2g}, more "
                 f"than {TOLERANCE:g}; nothing was written"
             )
-        os.replace(half, path)
     return difference
 
 

@@ -1,6 +1,6 @@
 """Defenses against deepfakes: faces in, protected faces out."""
 
-from unmorph.defenses.base import Defense, default_options, load, names, register
+from unmorph.defenses.base import Defense, load, names, register
 from unmorph.defenses.floors import NoDefense, UniformNoise
 from unmorph.defenses.generator import PerturbationGenerator
 from unmorph.defenses.ifgsm import IFGSM
@@ -22,7 +22,6 @@ __all__ = [
     "PerturbationGenerator",
     "Refine",
     "UniformNoise",
-    "default_options",
     "load",
     "names",
     "register",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -83,15 +83,6 @@ def register(name: str, options: Options) -> Callable[[_B], _B]:
 def names() -> tuple[str, ...]:
     """Return the names of all defenses, sorted."""
     return _BUILDERS.names()
-
-
-def default_options(name: str) -> dict[str, Any]:
-    """Return a defense's options by name.
-
-    Raises:
-        ConfigError: the defense is unknown; the message lists the choices.
-    """
-    return asdict(_BUILDERS[name][1])
 
 
 def load(

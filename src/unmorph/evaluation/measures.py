@@ -71,9 +71,7 @@ def load_measures(names: Sequence[str], device: torch.device) -> dict[str, Measu
             network = metrics.LPIPS().to(device)
             measures[name] = Measure(network.activations, network.compare)
         elif name == "lbp":
-            measures[name] = Measure(
-                metrics.lbp_maps, lambda a, b: (a != b).float().mean(dim=(1, 2))
-            )
+            measures[name] = Measure(metrics.lbp_maps, metrics.lbp_difference)
         else:
             measures[name] = Measure(_same, getattr(metrics, name))
     return measures
