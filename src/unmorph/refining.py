@@ -44,20 +44,7 @@ class Aim:
 #: that see few other crops give up what the defense had learnt of them.
 AIMS = {
     "subtle": Aim(channels=("round", "round", "jitter")),
-    "strong": Aim(
-        37.0,
-        (
-            "round",
-            "jpeg-75",
-            "jitter",
-            "resize-50",
-            "jpeg-50",
-            "jitter",
-            "blur-1",
-            "jpeg-90",
-            "jitter",
-        ),
-    ),
+    "strong": Aim(37.0, channels.EXPECTED),
 }
 
 #: The share of a step's direction that the next one keeps (Dong et al. 2018).

@@ -49,8 +49,13 @@ STANDARD = (
     "jitter",
 )
 
-#: What a defense that steps through channels prepares for.
-EXPECTED = ("round", "jpeg-75", "resize-50", "jitter", "jpeg-50", "blur-1", "jpeg-90")
+#: What a defense that steps through channels prepares for, as often as each is named here: other
+#: crops are what is learnt slowest.
+EXPECTED = (
+    *("round", "jpeg-75", "jitter"),
+    *("resize-50", "jpeg-50", "jitter"),
+    *("blur-1", "jpeg-90", "jitter"),
+)
 
 #: The attacker's crop taken apart (``jitter`` strays in all of these ways at once).
 CROPS = (
