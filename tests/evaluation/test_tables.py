@@ -8,7 +8,7 @@ import pytest
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.evaluation.document import Document, Section
-from unmorph.evaluation.record import MethodTime, Record, TimingRecord, method_name
+from unmorph.evaluation.record import Figure, MethodTime, Record, TimingRecord, method_name
 from unmorph.evaluation.run import Subject, evaluate
 from unmorph.evaluation.summary import Summary
 from unmorph.evaluation.tables import build_report
@@ -57,6 +57,26 @@ def test_our_figures_stand_beside_the_papers(record: Record) -> None:
     assert (row["SSIM"], row["paper SSIM"]) == ("-", "0.9887")
     assert row["paper perceptual"] == "11.63"
     assert "paper LBP changed" not in row
+
+
+def test_another_kind_of_deepfake_is_named_and_not_beside_the_papers(record: Record) -> None:
+    ages = [f"{10 * decade}" for decade, _ in enumerate(record.deepfake["edits"])]
+    figures = {
+        comparison: {
+            metric: Figure(figure.overall, dict(zip(ages, figure.edits.values(), strict=False)))
+            for metric, figure in found.items()
+        }
+        for comparison, found in record.figures.items()
+    }
+    deepfake = {**record.deepfake, "name": "aging", "edits": ages}
+    other = dataclasses.replace(record, deepfake=deepfake, figures=figures)
+    document = build_report([record, other])
+    for title in ("Table 1", "Table 2", "Table 3"):
+        papers = {(row["set"], row["paper L2"][:6].strip()) for row in rows(document, title)}
+        sets = {name for name, _ in papers}
+        assert sets == {"CelebA (7)", "CelebA (7), aging"}
+        assert {number for name, number in papers if name.endswith("aging")} == {"-"}
+        assert "-" not in {number for name, number in papers if not name.endswith("aging")}
 
 
 def test_unprotected_faces_are_shown_once_a_set(record: Record) -> None:

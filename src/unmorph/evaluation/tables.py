@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from unmorph.attributes import ATTRIBUTES
 from unmorph.evaluation import paper
 from unmorph.evaluation.document import Document, Picture, Section, Table
 from unmorph.evaluation.heatmap import is_hardened, panel_section, panels
@@ -107,10 +108,17 @@ def _paper_method(defense: Mapping[str, Any]) -> str | None:
     return "no defense" if defense["name"] == "none" else None
 
 
+def _edits_attributes(deepfake: Mapping[str, Any]) -> bool:
+    """Whether it is of the paper's kind; no number that the paper prints is about another."""
+    return set(deepfake.get("edits", ATTRIBUTES)) <= set(ATTRIBUTES)
+
+
 def _set_name(record: Record | TimingRecord) -> str:
+    """Name the faces, and the deepfake too where it is of another kind than the paper's."""
     name = str(record.dataset["name"])
     parts = [_SET_NAMES.get(name, name), record.dataset.get("subset")]
-    return f"{' '.join(filter(None, parts))} ({record.dataset['count']:,})"
+    against = "" if _edits_attributes(record.deepfake) else f", {record.deepfake['name']}"
+    return f"{' '.join(filter(None, parts))} ({record.dataset['count']:,}){against}"
 
 
 def _number(summary: Summary | None, decimals: int) -> str:
@@ -174,7 +182,9 @@ def _measured_row(
     record: Record, comparison: str, method: str, paper_method: str | None
 ) -> list[str]:
     printed = "output" if comparison == "unprotected" else comparison
-    methods = paper.COMPARISONS[printed].get(str(record.dataset["name"]), {})
+    methods: Mapping[str, tuple[float, ...]] = {}
+    if _edits_attributes(record.deepfake):
+        methods = paper.COMPARISONS[printed].get(str(record.dataset["name"]), {})
     theirs = dict(zip(paper.METRICS, methods.get(paper_method or "", ()), strict=False))
     cells = []
     for metric, _, decimals in _COLUMNS:
@@ -215,7 +225,7 @@ def _ablation_section(ablations: Sequence[Record], main: Sequence[Record]) -> Se
             continue
         for record in group:
             term = record.defense.get("without")
-            printed = record.dataset["name"] == "celeba"
+            printed = record.dataset["name"] == "celeba" and _edits_attributes(record.deepfake)
             cells = []
             for place, comparison in enumerate(_TITLES):
                 ours = record.mean(comparison, "l2")
