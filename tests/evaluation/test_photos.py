@@ -49,6 +49,16 @@ class Shy:
         return faces + torch.where(bright, 0.3, 0.03).view(-1, 1, 1, 1)
 
 
+class Aging(Shy):
+    """The same, asked for by names that are no attributes."""
+
+    edits = ("young", "old")  # type: ignore[assignment]
+
+    def edit(self, faces: Tensor, edit: Tensor | str, /) -> Tensor:
+        assert edit in self.edits
+        return super().edit(faces, torch.zeros(len(faces), 5))
+
+
 def darker(faces: Tensor, labels: Tensor | None) -> Tensor:
     return (faces - 0.05).clamp(-1, 1)
 
@@ -88,15 +98,16 @@ def run(album: FaceDataset, least: float) -> Run:
     def evaluated(
         defense: Callable[[Tensor, Tensor | None], Tensor] = darker,
         journey: Journey | None = None,
+        kind: type[Shy] = Shy,
         **options: object,
     ) -> Record:
         about = {
-            "deepfake": {"name": "shy", "edits": list(ATTRIBUTES)},
+            "deepfake": {"name": kind.__name__, "edits": list(kind.edits)},
             "defense": {"name": defense.__name__, "epsilon": 0.05},
             "judge": None,
         }
         return evaluate_photos(
-            Subject(Shy(least), defense, None, about),
+            Subject(kind(least), defense, None, about),
             WholePhotos(album),
             journey or Journey(),
             about_dataset={"name": "folder", **describe_photos(album)},
@@ -127,6 +138,15 @@ def test_protection_reaches_the_deepfake_through_file_channel_and_crop(
     assert 30 < likeness < 45
     write_record(record, tmp_path / "x.json")
     assert read_record(tmp_path / "x.json") == record
+
+
+def test_a_deepfake_whose_edits_are_no_attributes_needs_no_labels(run: Run) -> None:
+    record = run(journey=Journey(crop="landmarks"), kind=Aging)
+    assert record.mean("suppression", "strict_dsr") == 1
+    assert set(record.figures["suppression"]["s"].edits) == {"young", "old"}
+    assert record.settings["labels"] == "none"
+    assert "labeller" not in record.settings
+    assert "own_labels" not in record.figures
 
 
 def test_doing_nothing_protects_nothing(run: Run) -> None:

@@ -36,6 +36,7 @@ from unmorph.evaluation.run import (
     assemble,
     labelled_by,
     measure_batch,
+    needs_labels,
     read_current,
 )
 from unmorph.faces.crop import Square
@@ -172,7 +173,7 @@ def evaluate_photos(
         journey: what happens to them.
         about_dataset: what the record says of the photos beside what was counted.
         metric_names: as `unmorph.evaluation.measures.parse_measures` returns them.
-        labeller: reads the present labels (N, 5) off the unprotected crops.
+        labeller: reads the present labels (N, 5) off the unprotected crops, if they are needed.
         limit: only the first so many photos.
         threads: of the detectors; all cores by default.
         device: where torch runs.
@@ -183,6 +184,8 @@ def evaluate_photos(
         WeightsError: a network cannot be had.
     """
     total = len(photos) if limit is None else min(limit, len(photos))
+    if not needs_labels(subject):
+        labeller = None
     settings = {
         "protocol": "composed" if isinstance(photos, ComposedPhotos) else "photo",
         **journey.about(),

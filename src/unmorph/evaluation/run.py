@@ -213,9 +213,9 @@ def evaluate(
         DataError: a photo cannot be read.
         WeightsError: a metric's weights cannot be had.
     """
-    needs_labels = _needs_labels(subject)
+    labelled = needs_labels(subject)
     labeller = chosen_labeller(subject, dataset, labeller)
-    if needs_labels and dataset.labels is None and labeller is None:
+    if labelled and dataset.labels is None and labeller is None:
         raise ConfigError(
             f"{dataset.name} has no attribute labels, and the deepfake needs them; give a labeller"
         )
@@ -227,7 +227,7 @@ def evaluate(
         "limit": limit,
         "seed": seed,
         "size": size,
-        "labels": _label_source(needs_labels, dataset),
+        "labels": _label_source(labelled, dataset),
         **labelled_by(labeller),
         "precision": "float32",
         "channel": channel.name if channel else "none",
@@ -245,7 +245,7 @@ def evaluate(
             faces, labels = load_batch(dataset, indices, size, labeller, device)
             # Every face its own noise and jitter, which its protected twin shares.
             sent = partial(send, channel, seeds=[seed + i for i in indices]) if channel else None
-            found = measure_batch(subject, faces, labels if needs_labels else None, measures, sent)
+            found = measure_batch(subject, faces, labels if labelled else None, measures, sent)
             progress.add({name: values.float().cpu().numpy() for name, values in found.items()})
             on_progress(progress.done, total)
     finally:
@@ -325,7 +325,7 @@ def chosen_labeller(
     subject: Subject, dataset: FaceDataset, labeller: Labeller | None
 ) -> Labeller | None:
     """Return the labeller if a run has a use for it: its edits are attributes, its set has none."""
-    return labeller if _needs_labels(subject) and dataset.labels is None else None
+    return labeller if needs_labels(subject) and dataset.labels is None else None
 
 
 def labelled_by(labeller: Labeller | None) -> dict[str, Any]:
@@ -333,12 +333,13 @@ def labelled_by(labeller: Labeller | None) -> dict[str, Any]:
     return {"labeller": dict(labeller.about)} if labeller else {}
 
 
-def _needs_labels(subject: Subject) -> bool:
+def needs_labels(subject: Subject) -> bool:
+    """Return whether the deepfake's edits are attributes, which start from the present ones."""
     return any(edit in ATTRIBUTES for edit in subject.deepfake.edits)
 
 
-def _label_source(needs_labels: bool, dataset: FaceDataset) -> str:
-    if not needs_labels:
+def _label_source(labelled: bool, dataset: FaceDataset) -> str:
+    if not labelled:
         return "none"
     return "classifier" if dataset.labels is None else "publisher"
 
