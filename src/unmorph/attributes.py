@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from unmorph.errors import ConfigError
@@ -17,6 +18,11 @@ ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 
 #: Positions of the hair colours in `ATTRIBUTES`: they exclude each other.
 HAIR = (0, 1, 2)
+
+
+def are_attributes(edits: Iterable[str]) -> bool:
+    """Return whether edits are of these domains: only such start from the present labels."""
+    return set(edits) <= set(ATTRIBUTES)
 
 
 def edit_targets(labels: Labels, edit: str) -> Labels:

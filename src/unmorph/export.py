@@ -58,7 +58,7 @@ def export_onnx(
         the largest difference between the file's output and the network's on the examples.
 
     Raises:
-        WeightsError: the difference exceeds `TOLERANCE`.
+        WeightsError: the difference exceeds `TOLERANCE`, or the file cannot be written.
     """
     network.eval()
     round_to_half_(network)
@@ -87,14 +87,17 @@ def export_onnx(
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.checker.check_model(model)
-    with whole(Path(path)) as partial:
-        onnx.save(model, partial, format="protobuf")
-        difference = compare(network, partial, inputs)
-        if not difference <= TOLERANCE:
-            raise WeightsError(
-                f"{path}: the exported file differs from the network by {difference:.2g}, more "
-                f"than {TOLERANCE:g}; nothing was written"
-            )
+    try:
+        with whole(Path(path)) as partial:
+            onnx.save(model, partial, format="protobuf")
+            difference = compare(network, partial, inputs)
+            if not difference <= TOLERANCE:
+                raise WeightsError(
+                    f"{path}: the exported file differs from the network by {difference:.2g}, more "
+                    f"than {TOLERANCE:g}; nothing was written"
+                )
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
     return difference
 
 

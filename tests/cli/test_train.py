@@ -95,6 +95,13 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     weight = deepfake.state_dict()["generator.main.0.weight"]
     torch.testing.assert_close(weight, average["main.0.weight"].half().float(), rtol=0, atol=0)
 
+    wrong = export("deepfake", checkpoint, tmp_path)
+    assert (wrong.exit_code, "directory" in wrong.output) == (2, True)
+    (tmp_path / "taken").touch()
+    wrong = export("deepfake", checkpoint, tmp_path / "taken" / "network.onnx")
+    assert wrong.exit_code == 1
+    assert "network.onnx: cannot be written: " in "".join(wrong.output.split("\n"))
+
     result = export("defense", checkpoint, tmp_path / "wrong.onnx")
     assert result.exit_code == 1
     assert "not a checkpoint for a DefenseConfig" in result.output
@@ -128,7 +135,12 @@ def test_weights_of_several_deepfakes_are_named(train: Run, tmp_path: Path) -> N
         result = train("defense", "--weights", given)
         assert result.exit_code == 2
         message = " ".join(result.output.split())
-        assert f"--weights {given}: say of which deepfake: stargan or fast-aginggan=FILE" in message
+        assert (
+            f"--weights {given}: say of which deepfake: stargan=FILE or fast-aginggan=FILE"
+            in message
+        )
+    result = train("defense", "--weights", "stargan=")
+    assert "--weights stargan=: name a file" in " ".join(result.output.split())
     result = train("defense", "--weights", f"fast-aginggan={tmp_path / 'absent.safetensors'}")
     assert result.exit_code == 1
     assert "absent.safetensors: no such weights file" in "".join(result.output.split("\n"))

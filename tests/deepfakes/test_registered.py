@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unmorph import deepfakes
+from unmorph.attributes import ATTRIBUTES, are_attributes
 from unmorph.deepfakes import Deepfake
 from unmorph.deepfakes.stargan import Generator
 from unmorph.errors import ConfigError, WeightsError
@@ -55,7 +56,8 @@ def test_contract(deepfake: Deepfake) -> None:
         assert edited.dtype == torch.float32
         assert edited.abs().max() <= 1
         targets = deepfake.targets(edit, labels)
-        assert len(targets) == len(labels)
+        width = len(ATTRIBUTES) if are_attributes(deepfake.edits) else targets.shape[1]
+        assert targets.shape == (len(faces), width)
         torch.testing.assert_close(deepfake.edit(faces, targets), edited, rtol=0, atol=0)
     edited.square().sum().backward()
     assert faces.grad is not None

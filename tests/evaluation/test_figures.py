@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unmorph.errors import ConfigError
 from unmorph.evaluation.figures import _CELL, _GAP, _LINE, draw_differences, draw_edits
 
 LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
@@ -66,3 +67,13 @@ def test_differences_of_each_defense(faces: Tensor, tint: Callable[[], Any]) -> 
         codes = [cell(picture, row, column, 6).astype(int) for column in (3, 4, 5)]
         assert np.array_equal(np.abs(codes[0] - codes[1]), codes[2])
         assert codes[0].std() > 0
+
+
+def test_an_unknown_edit_is_told_before_any_face_is_protected(
+    faces: Tensor, tint: Callable[[], Any]
+) -> None:
+    def never(batch: Tensor, labels: Tensor) -> Tensor:
+        raise AssertionError("minutes of work for nothing")
+
+    with pytest.raises(ConfigError, match="unknown edit '50\\+'; choose one of Black_Hair"):
+        draw_differences(tint(), {"never": never}, faces, LABELS, "50+")

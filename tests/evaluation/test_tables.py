@@ -21,7 +21,7 @@ def record(dataset: FaceDataset, subject: Callable[..., Subject]) -> Record:
     about = {"name": "celeba", "split": "test", "subset": None}
     options: dict[str, Any] = {"metric_names": ("l2", "psnr")}
     found = evaluate(subject(), dataset, about_dataset=about, **options)
-    return named(found, name="defense-subtle", sha256="0" * 64)
+    return named(found, name="defense-subtle", file="defense-subtle.onnx", sha256="0" * 64)
 
 
 def named(record: Record, **defense: Any) -> Record:
@@ -128,9 +128,10 @@ def test_a_changed_paper_setting_is_not_the_papers(record: Record) -> None:
 
 
 def test_ablations_have_a_table_of_their_own(record: Record) -> None:
-    bare = named(record, name="bare", sha256="1" * 64, without="L_adv")
-    document = build_report([bare, record])
-    assert [row["method"] for row in rows(document, "Table 1")] == ["defense-subtle"]
+    bare = named(record, name="bare", file="bare.onnx", sha256="1" * 64, without="L_adv")
+    shipped = named(record, name="shipped", file="defense-subtle.onnx", sha256="2" * 64)
+    document = build_report([bare, record, shipped])
+    assert [row["method"] for row in rows(document, "Table 1")] == ["defense-subtle", "shipped"]
     first, full = rows(document, "Table 4")
     assert (first["loss removed"], first["network"]) == ("L_adv", "bare")
     assert first["paper x, x_adv"].startswith("1e-07 (")
@@ -148,7 +149,7 @@ def test_times_are_multiples_of_the_generators(record: Record) -> None:
     timing = TimingRecord(
         created="2026-11-27",
         dataset={"name": "celeba", "count": 100},
-        deepfake={"name": "stargan"},
+        deepfake={"name": "stargan", "edits": ["Male"]},
         settings={},
         machine={"name": "a CPU", "threads": 2, "device": "cpu"},
         versions={},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -42,6 +43,13 @@ def test_difference_is_the_share_of_changed_codes() -> None:
     torch.testing.assert_close(
         lbp_difference(lbp_maps(first), lbp_maps(second)), torch.tensor([0.0, changed / (12 * 14)])
     )
+
+
+def test_only_maps_of_one_shape_compare() -> None:
+    maps = lbp_maps(faces())
+    for other in (maps[:1], faces()):
+        with pytest.raises(ValueError, match=r"two batches of LBP maps \(N, H, W\) of one shape"):
+            lbp_difference(maps, other)
 
 
 def test_a_shift_of_brightness_keeps_the_texture() -> None:

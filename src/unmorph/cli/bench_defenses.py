@@ -49,6 +49,7 @@ def command(
         open_labeller,
     )
     from unmorph.evaluation.record import method_name, write_record
+    from unmorph.evaluation.run import chosen_labeller
     from unmorph.evaluation.timing import is_timed, time_defenses
     from unmorph.runtime import CLASSIFIER
 
@@ -58,7 +59,7 @@ def command(
     for text in defense:
         name, options = parse_defense(text)
         methods.append(open_defense(name, network, epsilon=epsilon, options=options))
-    fill_in = None if drawn.labels is not None else open_labeller(labeller or CLASSIFIER)
+    fill_in = chosen_labeller(network, drawn, open_labeller(labeller or CLASSIFIER))
     setting: dict[str, Any] = {
         "size": network.size,
         "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},

@@ -13,7 +13,7 @@ app = typer.Typer(
 )
 
 _CHECKPOINT = typer.Argument(..., help="checkpoint.pt of a training run.")
-_OUT = typer.Option(..., "-o", "--output", help="The ONNX file to write.")
+_OUT = typer.Option(..., "-o", "--output", dir_okay=False, help="The ONNX file to write.")
 
 
 @app.command()

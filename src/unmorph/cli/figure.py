@@ -77,7 +77,9 @@ def differences(
         metavar="NAME[:KEY=VALUE,...]",
         help=f"{_DEFENSE_HELP}; repeatable.",
     ),
-    edit: str = typer.Option("Blond_Hair", help="The edit that the deepfake makes."),
+    edit: str | None = typer.Option(
+        None, help="The edit that the deepfake makes: Blond_Hair, or else the first, by default."
+    ),
     dataset: str = _DATASET,
     split: str = _SPLIT,
     deepfake: str = _DEEPFAKE,
@@ -96,6 +98,7 @@ def differences(
     from unmorph.evaluation.record import method_name
 
     network, _ = open_deepfake(deepfake, deepfake_weights, device)
+    edit = edit or ("Blond_Hair" if "Blond_Hair" in network.edits else network.edits[0])
     methods = {}
     for text in defense:
         name, options = parse_defense(text)

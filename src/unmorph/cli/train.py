@@ -1,4 +1,4 @@
-"""``unmorph train``: train a deepfake, a defense against one, or an attribute classifier."""
+"""``unmorph train``: train a deepfake, a defense against some, or an attribute classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train a deepfake, a defense against one, or an attribute classifier.",
+    help="Train a deepfake, a defense against some, or an attribute classifier.",
 )
 
 _CONFIG = typer.Argument(..., help="A TOML file; configs/ in the repository holds ours.")
@@ -104,6 +104,7 @@ def defense(
     from unmorph.weights.store import load_tensors
 
     settings = load_config(config, DefenseConfig)
+    given = _weights_by_name(weights or [], tuple(settings.deepfakes))
     if without:
         settings = dataclasses.replace(settings, without=without)
     train, val = _splits(data)
@@ -111,7 +112,6 @@ def defense(
     if settings.measures_features:
         tensors = load_tensors("vgg16", weights_from)
         features = VGGFeatures(settings.feature_layers, weights=tensors)
-    given = _weights_by_name(weights or [], tuple(settings.deepfakes))
     networks = {name: deepfakes.load(name, given.get(name)) for name in settings.deepfakes}
     run = DefenseTrainer(settings, networks, train, val, out, _cache(cache), features, device)
     if start_from is not None and not resume:
@@ -149,10 +149,11 @@ def _weights_by_name(given: list[str], names: tuple[str, ...]) -> dict[str, str]
         name, equals, file = text.partition("=")
         if not equals or name not in names:
             if len(names) > 1:
-                raise ConfigError(
-                    f"--weights {text}: say of which deepfake: {' or '.join(names)}=FILE"
-                )
+                ways = " or ".join(f"{name}=FILE" for name in names)
+                raise ConfigError(f"--weights {text}: say of which deepfake: {ways}")
             name, file = names[0], text
+        if not file:
+            raise ConfigError(f"--weights {text}: name a file")
         if name in found:
             raise ConfigError(f"--weights {text}: {name} has been given weights already")
         found[name] = file

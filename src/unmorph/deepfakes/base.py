@@ -34,22 +34,32 @@ class Deepfake(nn.Module, ABC):
     def targets(self, edit: str, labels: Tensor) -> Tensor:
         """Return what the network is told to make: ``edit`` applied to the present ``labels``.
 
+        Args:
+            edit: a name in `edits`.
+            labels: the present ones as `read_labels` gives them, one row a face.
+
+        Returns:
+            one row a face, as `forward` takes them.
+
         Raises:
             ConfigError: the edit is unknown.
         """
 
     @abstractmethod
     def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
-        """Run the network: faces (N, 3, H, W) in [-1,1] and targets to faces of the same shape."""
+        """Run the network: faces (N, 3, H, W) in [-1,1] and targets to faces of the same shape.
+
+        Targets are (N, K): K is the network's own, 5 where its edits are attributes.
+        """
 
     def edit(self, faces: Tensor, edit: Tensor | str, labels: Tensor | None = None) -> Tensor:
         """Edit faces, either towards target labels or by the name of an edit.
 
         Args:
             faces: (N, 3, H, W) in [-1,1].
-            edit: targets (N, len(edits)), or a name in `edits`.
-            labels: the present labels that a named edit starts from, (N, len(edits)) of 0 and 1;
-                without them the shipped attribute classifier reads them off the faces.
+            edit: targets (N, K), or a name in `edits`.
+            labels: the present labels that a named edit starts from, (N, 5) of 0 and 1; without
+                them they are read off the faces.
 
         Returns:
             the edited faces, (N, 3, H, W) in [-1,1].
@@ -67,7 +77,10 @@ class Deepfake(nn.Module, ABC):
         return edited
 
     def read_labels(self, faces: Tensor) -> Tensor:
-        """Return the present labels that the shipped classifier sees, (N, 5) of 0 and 1."""
+        """Return the present labels that the shipped classifier sees, (N, 5) of 0 and 1.
+
+        A deepfake whose edits start from none overrides this.
+        """
         from unmorph.runtime import CLASSIFIER, OnnxClassifier
 
         classifier = OnnxClassifier(CLASSIFIER)

@@ -28,10 +28,9 @@ _EXPANDED = 6 * _WIDTH
 _EPSILON = 1e-3
 
 #: What Keras calls a layer's tensors, and what torch does.
-_NAMES = {
-    "kernel": "weight",
-    "depthwise_kernel": "weight",
-    "bias": "bias",
+_CONVOLUTION = {"kernel": "weight", "bias": "bias"}
+_DEPTHWISE = {"depthwise_kernel": "weight", "bias": "bias"}
+_NORMALISATION = {
     "gamma": "weight",
     "beta": "bias",
     "moving_mean": "running_mean",
@@ -86,10 +85,11 @@ class AgingGenerator(nn.Module):
         return F.leaky_relu(x, 0.3)
 
     def _residual(self, block: str, x: Tensor) -> Tensor:
-        for layer in ("expand", "depthwise"):
-            if layer == "depthwise" or block != "expanded_conv":
-                x = self.get_submodule(f"{block}_{layer}")(x)
-                x = F.relu(self.get_submodule(f"{block}_{layer}_BN")(x))
+        if block != "expanded_conv":
+            x = self.get_submodule(f"{block}_expand")(x)
+            x = F.relu(self.get_submodule(f"{block}_expand_BN")(x))
+        x = self.get_submodule(f"{block}_depthwise")(x)
+        x = F.relu(self.get_submodule(f"{block}_depthwise_BN")(x))
         x = self.get_submodule(f"{block}_project")(x)
         y: Tensor = self.get_submodule(f"{block}_project_BN")(x)
         return y
@@ -114,23 +114,35 @@ def load_generator(path: str | os.PathLike[str]) -> AgingGenerator:
             where it differs.
     """
     generator = AgingGenerator()
-    found = {}
+    names = _published_names(generator)
+    tensors = {}
     for name, value in read_tensors(path).items():
-        layer, _, kind = name.rpartition(".")
-        if kind in _AXES and value.ndim == 4:
-            value = value.permute(_AXES[kind]).contiguous()
-        found[f"{layer}.{_NAMES.get(kind, kind)}"] = value
-    expected = {n: v for n, v in generator.state_dict().items() if "num_batches" not in n}
-    shapes = {name: tuple(value.shape) for name, value in found.items()}
-    if wrong := sorted(
-        dict({n: tuple(v.shape) for n, v in expected.items()}.items() ^ shapes.items())
-    ):
+        axes = _AXES.get(name.rpartition(".")[2])
+        tensors[name] = value.permute(axes) if axes and value.ndim == 4 else value
+    own = generator.state_dict()
+    expected = {name: own[torchs].shape for name, torchs in names.items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    if wrong := sorted(dict(expected.items() ^ found.items())):
         raise WeightsError(
             f"{path}: not a Fast-AgingGAN generator: {', '.join(wrong[:4])} missing, unknown or of "
-            "another shape"
+            "another shape; give the file that `unmorph weights list` names fast-aginggan"
         )
-    generator.load_state_dict(found, strict=False)
+    # Torch's layers also count batches, which no published tensor does.
+    generator.load_state_dict({names[n]: v.contiguous() for n, v in tensors.items()}, strict=False)
     return generator
+
+
+def _published_names(generator: AgingGenerator) -> dict[str, str]:
+    """Return what torch calls each tensor, by what Keras does."""
+    names = {}
+    for layer, module in generator.named_children():
+        kinds = _CONVOLUTION
+        if isinstance(module, nn.BatchNorm2d):
+            kinds = _NORMALISATION
+        elif layer.endswith("_depthwise"):
+            kinds = _DEPTHWISE
+        names.update({f"{layer}.{keras}": f"{layer}.{torchs}" for keras, torchs in kinds.items()})
+    return names
 
 
 class FastAgingGAN(Deepfake):
@@ -170,7 +182,7 @@ class FastAgingGAN(Deepfake):
 
 
 @register("fast-aginggan")
-def _published(weights: Path | None) -> Deepfake:
+def _load(weights: Path | None) -> Deepfake:
     """The published network, through the weights store."""
     path = weights or locate("fast-aginggan")
     generator = load_generator(path)

@@ -46,7 +46,8 @@ class AttackOptions(Options):
         edits_per_step: how many of the deepfake's edits a step looks at, all in turn; 0: all at
             once, as in the paper.
         relative: whether an edit's loss on a face is divided by how far the edit moves it
-            unprotected, plus 0.01: subtle edits then weigh as much as strong ones.
+            unprotected, plus 0.01: subtle edits then weigh nearly as much as strong ones, down to
+            those that move less than that.
         channels: names from `unmorph.channels`, with commas between; each edit of a step sees the
             face through another, and all in turn (expectation over transformations, Athalye et al.
             2018). Empty: as it is.

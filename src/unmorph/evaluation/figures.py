@@ -63,11 +63,14 @@ def draw_differences(
         faces: (N, 3, H, W) in [-1,1].
         labels: the present labels, (N, 5) of 0 and 1.
         edit: which edit G makes.
+
+    Raises:
+        ConfigError: the edit is unknown; the message lists the choices.
     """
     rows: list[list[Pixels]] = []
     titles = []
+    targets = deepfake.targets(edit, labels)  # an unknown edit is told before the long work
     shielded = {name: protect(faces, labels) for name, protect in defenses.items()}
-    targets = deepfake.targets(edit, labels)
     edited = {name: deepfake.edit(batch, targets) for name, batch in shielded.items()}
     for index in range(len(faces)):
         for name in defenses:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unmorph import deepfakes, defenses
-from unmorph.attributes import ATTRIBUTES, edit_targets
+from unmorph.attributes import are_attributes, edit_targets
 from unmorph.defenses import Defense
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Labeller, Subject
@@ -153,7 +153,7 @@ def open_subject(
         defense, opened_deepfake, epsilon=epsilon, seed=seed, options=options
     )
     opened_judge, about_judge = None, None
-    if judge is not None and set(opened_deepfake.edits) <= set(ATTRIBUTES):
+    if judge is not None and are_attributes(opened_deepfake.edits):
         opened_judge, about_judge = open_judge(judge)
     about = {"deepfake": about_deepfake, "defense": about_defense, "judge": about_judge}
     return Subject(opened_deepfake, opened_defense.protect, opened_judge, about)

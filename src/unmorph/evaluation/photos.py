@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unmorph.attributes import are_attributes
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
@@ -36,7 +37,6 @@ from unmorph.evaluation.run import (
     assemble,
     labelled_by,
     measure_batch,
-    needs_labels,
     read_current,
 )
 from unmorph.faces.crop import Square
@@ -184,7 +184,7 @@ def evaluate_photos(
         WeightsError: a network cannot be had.
     """
     total = len(photos) if limit is None else min(limit, len(photos))
-    if not needs_labels(subject):
+    if not are_attributes(subject.deepfake.edits):
         labeller = None
     settings = {
         "protocol": "composed" if isinstance(photos, ComposedPhotos) else "photo",

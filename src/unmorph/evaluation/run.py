@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unmorph import metrics
-from unmorph.attributes import ATTRIBUTES
+from unmorph.attributes import ATTRIBUTES, are_attributes
 from unmorph.channels.batches import send
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset, to_faces
@@ -213,8 +213,8 @@ def evaluate(
         DataError: a photo cannot be read.
         WeightsError: a metric's weights cannot be had.
     """
-    labelled = needs_labels(subject)
-    labeller = chosen_labeller(subject, dataset, labeller)
+    labelled = are_attributes(subject.deepfake.edits)
+    labeller = chosen_labeller(subject.deepfake, dataset, labeller)
     if labelled and dataset.labels is None and labeller is None:
         raise ConfigError(
             f"{dataset.name} has no attribute labels, and the deepfake needs them; give a labeller"
@@ -322,20 +322,15 @@ def load_batch(
 
 
 def chosen_labeller(
-    subject: Subject, dataset: FaceDataset, labeller: Labeller | None
+    deepfake: Deepfake, dataset: FaceDataset, labeller: Labeller | None
 ) -> Labeller | None:
     """Return the labeller if a run has a use for it: its edits are attributes, its set has none."""
-    return labeller if needs_labels(subject) and dataset.labels is None else None
+    return labeller if are_attributes(deepfake.edits) and dataset.labels is None else None
 
 
 def labelled_by(labeller: Labeller | None) -> dict[str, Any]:
     """Return what a record's settings say of a labeller; nothing where there is none."""
     return {"labeller": dict(labeller.about)} if labeller else {}
-
-
-def needs_labels(subject: Subject) -> bool:
-    """Return whether the deepfake's edits are attributes, which start from the present ones."""
-    return any(edit in ATTRIBUTES for edit in subject.deepfake.edits)
 
 
 def _label_source(labelled: bool, dataset: FaceDataset) -> str:

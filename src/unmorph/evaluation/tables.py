@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from unmorph.attributes import ATTRIBUTES
+from unmorph.attributes import are_attributes
 from unmorph.evaluation import paper
 from unmorph.evaluation.document import Document, Picture, Section, Table
 from unmorph.evaluation.heatmap import is_hardened, panel_section, panels
@@ -99,6 +100,11 @@ def _is_learned(defense: Mapping[str, Any]) -> bool:
     return "sha256" in defense
 
 
+def _is_file(defense: Mapping[str, Any]) -> bool:
+    """Whether it was given as a file, whose name it then has."""
+    return Path(defense["file"]).stem == str(defense["name"])
+
+
 def _paper_method(defense: Mapping[str, Any]) -> str | None:
     """Return the paper's name of a defense that the paper has too."""
     if _is_learned(defense):
@@ -108,16 +114,16 @@ def _paper_method(defense: Mapping[str, Any]) -> str | None:
     return "no defense" if defense["name"] == "none" else None
 
 
-def _edits_attributes(deepfake: Mapping[str, Any]) -> bool:
-    """Whether it is of the paper's kind; no number that the paper prints is about another."""
-    return set(deepfake.get("edits", ATTRIBUTES)) <= set(ATTRIBUTES)
+def _is_papers(record: Record | TimingRecord) -> bool:
+    """Whether its deepfake is of the paper's kind; the paper's numbers are about no other."""
+    return are_attributes(record.deepfake["edits"])
 
 
 def _set_name(record: Record | TimingRecord) -> str:
     """Name the faces, and the deepfake too where it is of another kind than the paper's."""
     name = str(record.dataset["name"])
     parts = [_SET_NAMES.get(name, name), record.dataset.get("subset")]
-    against = "" if _edits_attributes(record.deepfake) else f", {record.deepfake['name']}"
+    against = "" if _is_papers(record) else f", {record.deepfake['name']}"
     return f"{' '.join(filter(None, parts))} ({record.dataset['count']:,}){against}"
 
 
@@ -183,7 +189,7 @@ def _measured_row(
 ) -> list[str]:
     printed = "output" if comparison == "unprotected" else comparison
     methods: Mapping[str, tuple[float, ...]] = {}
-    if _edits_attributes(record.deepfake):
+    if _is_papers(record):
         methods = paper.COMPARISONS[printed].get(str(record.dataset["name"]), {})
     theirs = dict(zip(paper.METRICS, methods.get(paper_method or "", ()), strict=False))
     cells = []
@@ -218,14 +224,15 @@ def _small(value: float, decimals: int) -> str:
 
 
 def _ablation_section(ablations: Sequence[Record], main: Sequence[Record]) -> Section:
-    full = [record for record in main if _is_learned(record.defense)]
+    # A shipped network, which is named and not given as a file, had another budget.
+    full = [record for record in main if _is_learned(record.defense) and _is_file(record.defense)]
     rows = []
     for group in _groups([*ablations, *full]):
         if not any(record.defense.get("without") for record in group):
             continue
         for record in group:
             term = record.defense.get("without")
-            printed = record.dataset["name"] == "celeba" and _edits_attributes(record.deepfake)
+            printed = record.dataset["name"] == "celeba" and _is_papers(record)
             cells = []
             for place, comparison in enumerate(_TITLES):
                 ours = record.mean(comparison, "l2")
@@ -252,7 +259,7 @@ def _timing_section(record: TimingRecord) -> Section:
         mean = method.seconds.mean
         times = f"{mean / unit:,.1f}" if mean is not None and unit else "-"
         paper_times = ""
-        if _paper_method(method.defense) == "PGD":
+        if _paper_method(method.defense) == "PGD" and _is_papers(record):
             paper_times = f"more than {paper.PGD_SLOWDOWN}"
         rows.append(
             [

@@ -99,8 +99,7 @@ def _about(
 ) -> dict[str, Any]:
     """Return what a record says before anything is timed."""
     settings = {"budget": budget, "size": size, "batch_size": 1, "precision": "float32"}
-    if dataset.labels is None:
-        settings |= labelled_by(labeller)
+    settings |= labelled_by(labeller)
     return {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
         "deepfake": dict(about_deepfake),

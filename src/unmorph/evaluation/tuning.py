@@ -110,7 +110,7 @@ def is_tuned(
     """Return whether a file is the record of such a search; see `tune`."""
     subject = open_subject(combinations(grid)[0])
     about = subject.about
-    used = chosen_labeller(subject, dataset, labeller)
+    used = chosen_labeller(subject.deepfake, dataset, labeller)
     intended = {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
         "deepfake": about["deepfake"],

@@ -1,7 +1,8 @@
 """Figures of two face batches, each a pure function that returns one value per image.
 
 Faces are float32 (N, 3, H, W) in [-1,1]. "L2" is the mean squared error on that scale, as in the
-paper; a mean over images is the mean of the per-image figures.
+paper; a mean over images is the mean of the per-image figures. Texture is compared by the codes
+that `lbp_maps` makes of a batch.
 """
 
 from unmorph.metrics.judge import edit_success

@@ -21,5 +21,14 @@ def lbp_maps(faces: Tensor) -> Tensor:
 
 
 def lbp_difference(first: Tensor, second: Tensor) -> Tensor:
-    """Return the share of pixels (N,) whose code differs between two batches of maps (N, H, W)."""
+    """Return the share of pixels (N,) whose code differs between two batches of maps (N, H, W).
+
+    Raises:
+        ValueError: they are no maps of one shape.
+    """
+    if first.shape != second.shape or first.ndim != 3:
+        raise ValueError(
+            "expected two batches of LBP maps (N, H, W) of one shape, "
+            f"got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
     return (first != second).float().mean(dim=(1, 2))

@@ -171,8 +171,8 @@ class DefenseConfig:
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
         relative: whether L_adv is divided by how far the edit moves the unprotected face, plus
-            0.01: subtle edits then weigh as much as strong ones, as they do in edit
-            suppression.
+            0.01: subtle edits then weigh nearly as much as strong ones, as they do in
+            edit suppression, down to those that move less than that.
         channels: where given, what befalls the protected faces before the deepfake gets them: names
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
             one another; one is drawn for each face.

@@ -203,8 +203,8 @@ class DefenseTrainer:
             with autocast(self.config.precision, self.device.type):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
         left = {name: self._left(name, faces, posted, labels) for name in self.deepfakes}
-        adversarial = sum(config.deepfakes[name] * value for name, value in left.items())
-        assert isinstance(adversarial, Tensor)
+        weighted = [weight * left[name] for name, weight in config.deepfakes.items()]
+        adversarial = torch.stack(weighted).sum()
         magnitude = magnitude_loss(
             pixel * (config.without != "L_pix"),
             feature,
@@ -257,32 +257,25 @@ class DefenseTrainer:
         with autocast(self.config.precision, self.device.type):
             perturbation = self.average(faces).float()
         protected = self.average.bounded(faces, faces + perturbation)
-        passage = None
+        pairs = {"": (faces, protected)}
         if self.channels:
             # The same draws at every report, and a passage that a face and its twin share.
             generator = torch.Generator().manual_seed(self.config.seed)
             passage = RandomChannels(self.config.channels, generator).draw(len(faces))
+            pairs[" posted"] = passage(faces), passage(protected)
         figures = {"val PSNR": metrics.psnr(faces, protected).mean().item()}
         rows: list[list[Tensor]] = []
         for name, deepfake in self.deepfakes.items():
             of = f" {name}" if len(self.deepfakes) > 1 else ""
-            before = self._edited(deepfake, faces, labels)
-            after = self._edited(deepfake, protected, labels)
-            found = self._suppressed(faces, protected, before, after)
-            figures |= {f"{key}{of}": value for key, value in found.items()}
-            if passage is not None:
-                sent, posted = passage(faces), passage(protected)
-                found = self._suppressed(
-                    sent,
-                    posted,
-                    self._edited(deepfake, sent, labels),
-                    self._edited(deepfake, posted, labels),
-                )
-                figures |= {f"{key} posted{of}": value for key, value in found.items()}
-            for face in range(min(4, len(faces))):
-                amplified = perturbation[face] * _AMPLIFIED
-                rows.append([faces[face], *(edited[face] for edited in before), amplified])
-                rows.append([protected[face], *(edited[face] for edited in after), amplified])
+            for way, (plain, shielded) in pairs.items():
+                before = self._edited(deepfake, plain, labels)
+                after = self._edited(deepfake, shielded, labels)
+                found = self._suppressed(plain, shielded, before, after)
+                figures |= {f"{key}{way}{of}": value for key, value in found.items()}
+                for face in range(min(4, len(faces)) if not way else 0):
+                    amplified = perturbation[face] * _AMPLIFIED
+                    rows.append([plain[face], *(edited[face] for edited in before), amplified])
+                    rows.append([shielded[face], *(edited[face] for edited in after), amplified])
         log.report(self.step, {**figures, "minutes": self.seconds / 60})
         log.picture("defense", self.step, contact_sheet(rows))
 
