@@ -35,7 +35,7 @@ class L2Options(MomentumOptions):
             raise ConfigError("PGD in L2 needs psnr > 0, decay from 0 to below 1 and masking >= 0")
 
 
-@register("pgd-l2-eot", L2Options(steps=35, relative=True, psnr=37.0, channels=",".join(EXPECTED)))
+@register("pgd-l2-eot", L2Options(steps=36, relative=True, psnr=37.0, channels=",".join(EXPECTED)))
 @register("pgd-l2", L2Options(steps=20, relative=True))
 class L2PGD(MIFGSM):
     """MI-FGSM without the signs, within a PSNR of the face beside epsilon."""
