@@ -173,12 +173,12 @@ def test_figure_of_one_photo(common: list[str], tmp_path: Path) -> None:
     assert (wrong.exit_code, "no face found" in wrong.output) == (1, True)
 
 
-@pytest.mark.parametrize("name", ["paper", "internet"])
+@pytest.mark.parametrize("name", ["paper", "internet", "deepfakes"])
 def test_every_command_of_the_committed_plans_exists(name: str) -> None:
     plan = Path(__file__).parents[2] / "configs" / "experiments" / f"{name}.toml"
     data = [part for which in ("celeba", "lfw", "ffhq") for part in ("--data", f"{which}=here")]
     lines = done("experiment", plan, *data, "--list").splitlines()
-    assert len(lines) > 20
+    assert len(lines) >= 6
     assert all(line.startswith("unmorph ") for line in lines)
 
 

@@ -14,10 +14,8 @@ from unmorph.deepfakes.stargan import Generator, StarGAN
 from unmorph.defenses import Defense, IterativeDefense
 from unmorph.errors import ConfigError
 
-#: Side of the faces; those that start from an ONNX network need its size.
-SIDE = dict.fromkeys(
-    ["shipped", "shipped-strong", "refine-5", "refine-10", "refine-20-strong"], 128
-)
+#: Those that start from an ONNX network, which needs faces of its size.
+LEARNED = tuple(name for name in defenses.names() if name.startswith(("shipped", "refine")))
 
 #: The floors of every comparison beat nobody.
 FLOORS = ("none", "noise")
@@ -42,7 +40,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch, defense_file: Path) -> None:
 
 
 def faces_for(name: str) -> Tensor:
-    side = SIDE.get(name, 32)
+    side = 128 if name in LEARNED else 32
     generator = torch.Generator().manual_seed(1)
     coarse = torch.randn(2, 3, 8, 8, generator=generator)
     return torch.nn.functional.interpolate(coarse, side, mode="bilinear").clamp(-1, 1)
@@ -50,7 +48,7 @@ def faces_for(name: str) -> Tensor:
 
 def load(name: str, deepfake: Deepfake, seed: int = 0) -> Defense:
     """Build a defense with few steps."""
-    few = "3" if name in SIDE else "10"
+    few = "3" if name in LEARNED else "10"
     defense = defenses.load(name, deepfake, seed=seed)
     if "steps" not in defense.about().get("options", {}):
         return defense
