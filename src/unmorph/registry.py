@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from unmorph.errors import ConfigError
@@ -45,3 +47,14 @@ class Registry(dict[str, Entry]):
 
     def __missing__(self, name: str) -> Entry:
         raise ConfigError(f"unknown {self.kind} {name!r}; choose one of {', '.join(self.names())}")
+
+
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that each enters what it registers.
+
+    Args:
+        package: its ``__name__``.
+        path: its ``__path__``.
+    """
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")

@@ -58,12 +58,12 @@ def edits(
     from unmorph.evaluation.participants import open_deepfake, open_defense
     from unmorph.evaluation.record import method_name
 
-    network, _ = open_deepfake(deepfake, deepfake_weights, device)
+    network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
     name, options = parse_defense(defense)
     opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
     faces, labels = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_edits(network, opened.protect, faces, labels)
-    caption = f"Edits without and with the defense {method_name(about)}"
+    caption = f"Edits of {edited_by['name']} without and with the defense {method_name(about)}"
     _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
 
 
@@ -97,7 +97,7 @@ def differences(
     from unmorph.evaluation.participants import open_deepfake, open_defense
     from unmorph.evaluation.record import method_name
 
-    network, _ = open_deepfake(deepfake, deepfake_weights, device)
+    network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
     edit = edit or ("Blond_Hair" if "Blond_Hair" in network.edits else network.edits[0])
     methods = {}
     for text in defense:
@@ -106,7 +106,8 @@ def differences(
         methods[method_name(about)] = opened.protect
     faces, labels = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_differences(network, methods, faces, labels, edit)
-    caption = f"Difference of x_adv and G(x_adv) under {edit}, pixels (x {AMPLIFIED}) and LBP"
+    of = f"{edited_by['name']}, {edit}"
+    caption = f"Difference of x_adv and G(x_adv) under {of}, pixels (x {AMPLIFIED}) and LBP"
     _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
 
 

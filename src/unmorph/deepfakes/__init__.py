@@ -1,9 +1,8 @@
-"""The deepfakes that unmorph defends against, by name."""
+"""The deepfakes that unmorph defends against, by name; every module here may register some."""
 
-from unmorph.deepfakes import fast_aginggan as _fast_aginggan
-from unmorph.deepfakes import stargan as _stargan
 from unmorph.deepfakes.base import Deepfake, load, names, register
+from unmorph.registry import import_modules
 
 __all__ = ["Deepfake", "load", "names", "register"]
 
-del _fast_aginggan, _stargan
+import_modules(__name__, __path__)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from unmorph.attributes import are_attributes
 from unmorph.errors import ConfigError
 from unmorph.registry import Registry
 
@@ -79,8 +80,10 @@ class Deepfake(nn.Module, ABC):
     def read_labels(self, faces: Tensor) -> Tensor:
         """Return the present labels that the shipped classifier sees, (N, 5) of 0 and 1.
 
-        A deepfake whose edits start from none overrides this.
+        Where the edits are no attributes they start from no label: then it is (N, 0).
         """
+        if not are_attributes(self.edits):
+            return faces.new_zeros(len(faces), 0)
         from unmorph.runtime import CLASSIFIER, OnnxClassifier
 
         classifier = OnnxClassifier(CLASSIFIER)

@@ -171,10 +171,6 @@ class FastAgingGAN(Deepfake):
             raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(AGES)}")
         return torch.full((len(labels), 1), float(AGES.index(edit)), device=labels.device)
 
-    def read_labels(self, faces: Tensor) -> Tensor:
-        """Return (N, 0): its edits start from no label."""
-        return faces.new_zeros(len(faces), 0)
-
     def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
         """Edit faces (N, 3, H, W) in [-1,1] towards targets (N, 1) of 0 to 4."""
         edited: Tensor = self.generator(faces, targets)

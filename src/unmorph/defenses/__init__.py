@@ -1,4 +1,7 @@
-"""Defenses against deepfakes: faces in, protected faces out."""
+"""Defenses against deepfakes, by name: faces in, protected faces out.
+
+Every module here may register some.
+"""
 
 from unmorph.defenses.base import Defense, load, names, register
 from unmorph.defenses.floors import NoDefense, UniformNoise
@@ -9,6 +12,7 @@ from unmorph.defenses.l2 import L2PGD
 from unmorph.defenses.learned import LearnedDefense, Refine
 from unmorph.defenses.mifgsm import MIFGSM
 from unmorph.defenses.pgd import PGD
+from unmorph.registry import import_modules
 
 __all__ = [
     "IFGSM",
@@ -26,3 +30,5 @@ __all__ = [
     "names",
     "register",
 ]
+
+import_modules(__name__, __path__)

@@ -88,6 +88,9 @@ def _preset(strength: str, steps: int) -> RefineOptions:
 class Refine(L2PGD):
     """`unmorph.refining` against any differentiable deepfake, with the labels that are given.
 
+    Its steps go through the deepfake that it is evaluated against; those of `unmorph protect` go
+    through the shipped StarGAN, whatever an attacker uses.
+
     The generator knows its own epsilon; another one does not matter.
 
     Raises:
