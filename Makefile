@@ -49,8 +49,8 @@ report: $(VENV)/dev
 	$(BIN)/unmorph figure heatmap results/channels/*.json results/crops/*.json \
 		results/photos/*.json \
 		-o docs/images/channels.png
-	$(BIN)/unmorph report results/celeba-test.json results/lfw-whole.json \
-		results/ffhq-whole.json results/lfw.json results/ffhq.json \
+	$(BIN)/unmorph report results/celeba-test.json $(wildcard results/*-whole.json) \
+		results/lfw.json results/ffhq.json \
 		$(wildcard results/deepfakes/*.json) \
 		$(filter-out %/tune-pgd.json,$(wildcard results/paper/*.json)) \
 		results/channels/*.json results/crops/*.json results/photos/*.json \

@@ -132,9 +132,10 @@ def test_a_linear_schedule_shrinks_the_steps(faces: Tensor) -> None:
 
 
 def test_random_start_is_what_noise_adds(faces: Tensor) -> None:
-    start = attack("pgd", Contrast()).start(faces)
+    start = attack("pgd-paper", Contrast()).start(faces)
     assert torch.equal(start, faces + uniform_noise(faces, 0.05, 0))
-    assert torch.equal(attack("pgd", Contrast(), random_start=False).start(faces), faces)
+    assert torch.equal(attack("pgd-paper", Contrast(), random_start=False).start(faces), faces)
+    assert torch.equal(attack("pgd", Contrast()).start(faces), faces)
 
 
 def test_momentum_keeps_going(faces: Tensor) -> None:

@@ -75,7 +75,7 @@ def test_repeats_under_a_seed(name: str, deepfake: Deepfake) -> None:
     first = load(name, deepfake, seed=3).protect(faces, LABELS)
     torch.manual_seed(99)
     assert torch.equal(first, load(name, deepfake, seed=3).protect(faces, LABELS))
-    random = name in ("noise", "pgd", "pgd-l2", "pgd-l2-eot", "pgd-paper")
+    random = name in ("noise", "pgd-l2", "pgd-l2-eot", "pgd-paper")
     assert torch.equal(first, load(name, deepfake, seed=4).protect(faces, LABELS)) != random
 
 
@@ -118,11 +118,11 @@ def test_beats_doing_nothing(name: str, deepfake: Deepfake) -> None:
 
 
 def test_options_are_read_by_type(deepfake: Deepfake) -> None:
-    options = {"steps": "7", "step_size": "2e-3", "random_start": "False", "mode": "invalid"}
+    options = {"steps": "7", "step_size": "2e-3", "random_start": "True", "mode": "invalid"}
     about = defenses.load("pgd", deepfake, epsilon=0.03, options=options).about()
     assert about["epsilon"] == 0.03
     chosen = about["options"]
-    assert (chosen["steps"], chosen["step_size"], chosen["random_start"]) == (7, 0.002, False)
+    assert (chosen["steps"], chosen["step_size"], chosen["random_start"]) == (7, 0.002, True)
     assert chosen["mode"] == "invalid"
     paper = defenses.load("pgd-paper", deepfake).about()["options"]
     assert (paper["steps"], paper["step_size"], paper["random_start"]) == (100, 1e-4, True)
