@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmorph import refining, runtime
+from unmorph import runtime
 from unmorph.attributes import edit_targets
 from unmorph.deepfakes.gradient import DifferentiatedGenerator
 from unmorph.deepfakes.stargan import Generator, StarGAN
@@ -102,7 +102,7 @@ def test_is_the_defense_of_the_benchmark(
     labels = torch.from_numpy(refiner.classifier.labels(faces))
     aim = refiner.aim
     options = {"psnr": str(aim.psnr), "channels": ",".join(aim.channels)}
-    options["step_size"] = str(refining.stride(STEPS, aim.psnr))
+    options["step_size"] = str(aim.stride(STEPS))
     in_torch: Defense = load_defense("refine-5", deepfake, options=options)
     expected = in_torch.protect(torch.from_numpy(faces), labels).numpy()
     found = refiner.protect(faces)

@@ -22,9 +22,6 @@ from unmorph.runtime import FaceDefense, Floats, OnnxClassifier, OnnxGradient
 #: The deepfakes in this package that can be stepped through: their files in `runtime.SHIPPED`.
 GRADIENTS = ("stargan-gradient.onnx",)
 
-#: The likeness to the face that a refined one keeps, in decibels, where nothing else is said.
-PSNR = 42.7
-
 
 @dataclass(frozen=True)
 class Aim:
@@ -32,19 +29,29 @@ class Aim:
 
     Attributes:
         psnr: what each face keeps at least, in decibels.
+        reach: length of the first step, times the root of their number, as a share of what that
+            PSNR leaves.
         channels: what the deepfakes see the face through, each edit of a step through another and
             all in turn (expectation over transformations, Athalye et al. 2018); none: as it is.
     """
 
-    psnr: float = PSNR
+    psnr: float = 45.0
+    reach: float = 0.3
     channels: tuple[str, ...] = ()
+
+    def stride(self, steps: int) -> float:
+        """Return the length of the first of so many steps; they shrink evenly to nothing.
+
+        It is a root mean square over the pixels, on [-1, 1], like the radius of the PSNR's ball.
+        """
+        return self.reach * _radius(self.psnr) / math.sqrt(steps)
 
 
 #: After the shipped defense of each strength. Nobody knows how an attacker will crop, and steps
 #: that see few other crops give up what the defense had learnt of them.
 AIMS = {
     "subtle": Aim(channels=("round", "round", "jitter")),
-    "strong": Aim(37.0, channels.EXPECTED),
+    "strong": Aim(37.0, 0.2, channels.EXPECTED),
 }
 
 #: The share of a step's direction that the next one keeps (Dong et al. 2018).
@@ -55,14 +62,6 @@ MASKING = 3.0
 
 #: Added to how far an edit moves a face, before its loss is divided by that, on [-1, 1] squared.
 _LEAST_MOVEMENT = 0.01
-
-
-def stride(steps: int, psnr: float) -> float:
-    """Return the length of the first of so many steps; they shrink evenly to nothing.
-
-    It is a root mean square over the pixels, on [-1, 1], like the radius of the PSNR's ball.
-    """
-    return 0.2 * _radius(psnr) / math.sqrt(steps)
 
 
 class Refiner:
@@ -131,7 +130,7 @@ class Refiner:
             gradient = sum((goal.gradient(protected, step) for goal in goals), np.zeros_like(faces))
             velocity *= MOMENTUM
             velocity += gradient / np.maximum(_size(gradient), 1e-30)
-            length = stride(self.steps, self.aim.psnr) * (1 - step / self.steps)
+            length = self.aim.stride(self.steps) * (1 - step / self.steps)
             direction = share * velocity
             direction *= _size(velocity) / np.maximum(_size(direction), 1e-30)
             protected = self._bounded(faces, protected - length * direction)

@@ -12,7 +12,7 @@ from torch import Tensor
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, register
 from unmorph.defenses.l2 import L2PGD, L2Options
-from unmorph.refining import AIMS, MASKING, MOMENTUM, stride
+from unmorph.refining import AIMS, MASKING, MOMENTUM
 from unmorph.runtime import DEFENSES, OnnxDefense, shipped_defense
 from unmorph.weights.store import identity
 
@@ -75,7 +75,7 @@ def _preset(strength: str, steps: int) -> RefineOptions:
     aim = AIMS[strength]
     return RefineOptions(
         steps=steps,
-        step_size=stride(steps, aim.psnr),
+        step_size=aim.stride(steps),
         psnr=aim.psnr,
         channels=",".join(aim.channels),
         weights=strength,
