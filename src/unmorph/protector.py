@@ -70,8 +70,8 @@ class Protector:
                 more of what befalls photos on their way; beside ``weights``, what the steps of
                 ``refine`` are after.
             refine: gradient steps through the shipped deepfakes that follow it on each face
-                (`unmorph.refining`): about half a second or more each on a laptop, and somewhat
-                fewer edits come through; 10 is a good choice.
+                (`unmorph.refining`): about half a second or more each on a laptop. As many edits
+                are stopped or somewhat more, and less shows; 10 is a good choice.
             threads: how many cores to use; all of them by default.
 
         Raises:

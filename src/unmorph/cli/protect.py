@@ -90,7 +90,7 @@ def command(
         max=100,
         metavar="N",
         help="Follow with N gradient steps on each face: about half a second or more each on a "
-        "laptop, and somewhat fewer edits come through; 10 is a good choice.",
+        "laptop. As many edits are stopped or somewhat more, and less shows; 10 is a good choice.",
     ),
     workers: int | None = typer.Option(
         None, min=1, help="Photos at a time, a core each; by default as many as there are cores."
