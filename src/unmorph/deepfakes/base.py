@@ -95,6 +95,25 @@ class Deepfake(nn.Module, ABC):
         self.eval().requires_grad_(False)
 
 
+class NetworkDeepfake(Deepfake, ABC):
+    """A deepfake that is one network of faces and targets.
+
+    Args:
+        generator: the trained network.
+        provenance: where its weights come from (`Deepfake`).
+    """
+
+    def __init__(self, generator: nn.Module, provenance: Mapping[str, str]) -> None:
+        super().__init__()
+        self.generator = generator
+        self.provenance = provenance
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        """Edit faces (N, 3, H, W) in [-1,1] towards targets (N, K)."""
+        edited: Tensor = self.generator(faces, targets)
+        return edited
+
+
 Loader = Callable[[Path | None], Deepfake]
 
 _LOADERS: Registry[Loader] = Registry("deepfake")

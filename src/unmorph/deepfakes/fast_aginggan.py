@@ -8,14 +8,13 @@ nothing in it was made with a defense in mind.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unmorph.deepfakes.base import Deepfake, register
+from unmorph.deepfakes.base import Deepfake, NetworkDeepfake, register
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.weights.store import identity, locate
 from unmorph.weights.tensors import read_tensors
@@ -145,21 +144,11 @@ def _published_names(generator: AgingGenerator) -> dict[str, str]:
     return names
 
 
-class FastAgingGAN(Deepfake):
-    """Fast-AgingGAN moving a face to each of five age groups, whatever its own is.
-
-    Args:
-        generator: the trained network.
-        provenance: where its weights come from (`unmorph.deepfakes.base.Deepfake`).
-    """
+class FastAgingGAN(NetworkDeepfake):
+    """Fast-AgingGAN moving a face to each of five age groups, whatever its own is."""
 
     edits = AGES
     size = 128
-
-    def __init__(self, generator: AgingGenerator, provenance: Mapping[str, str]) -> None:
-        super().__init__()
-        self.generator = generator
-        self.provenance = provenance
 
     def targets(self, edit: str, labels: Tensor) -> Tensor:
         """Return the number of an age group for each face, (N, 1); of labels only N counts.
@@ -170,11 +159,6 @@ class FastAgingGAN(Deepfake):
         if edit not in AGES:
             raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(AGES)}")
         return torch.full((len(labels), 1), float(AGES.index(edit)), device=labels.device)
-
-    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
-        """Edit faces (N, 3, H, W) in [-1,1] towards targets (N, 1) of 0 to 4."""
-        edited: Tensor = self.generator(faces, targets)
-        return edited
 
 
 @register("fast-aginggan")

@@ -7,7 +7,6 @@ Layer names and shapes are the publisher's (github.com/yunjey/stargan), so a pub
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
-from unmorph.deepfakes.base import Deepfake, register
+from unmorph.deepfakes.base import Deepfake, NetworkDeepfake, register
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.runtime import SHIPPED
 from unmorph.weights.store import identity, locate
@@ -277,30 +276,15 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
     return generator
 
 
-class StarGAN(Deepfake):
-    """StarGAN editing the five CelebA attributes of the paper.
-
-    Args:
-        generator: the trained network.
-        provenance: where its weights come from (`unmorph.deepfakes.base.Deepfake`).
-    """
+class StarGAN(NetworkDeepfake):
+    """StarGAN editing the five CelebA attributes of the paper."""
 
     edits = ATTRIBUTES
     size = 128
 
-    def __init__(self, generator: Generator, provenance: Mapping[str, str]) -> None:
-        super().__init__()
-        self.generator = generator
-        self.provenance = provenance
-
     def targets(self, edit: str, labels: Tensor) -> Tensor:
         """Return labels (N, 5) changed by one edit (`unmorph.attributes.edit_targets`)."""
         return edit_targets(labels, edit)
-
-    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
-        """Edit faces (N, 3, H, W) in [-1,1] towards targets (N, 5) of 0 and 1."""
-        edited: Tensor = self.generator(faces, targets)
-        return edited
 
 
 def _load(path: Path, origin: str) -> StarGAN:
