@@ -70,12 +70,21 @@ class Deepfake(nn.Module, ABC):
         """
         if isinstance(edit, Tensor):
             targets = edit
-        elif edit not in self.edits:
-            raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(self.edits)}")
         else:
+            self.position(edit)  # refuses an unknown one before labels are read
             targets = self.targets(edit, self.read_labels(faces) if labels is None else labels)
         edited: Tensor = self(faces, targets)
         return edited
+
+    def position(self, edit: str) -> int:
+        """Return the place of an edit in `edits`.
+
+        Raises:
+            ConfigError: the edit is unknown; the message lists the choices.
+        """
+        if edit not in self.edits:
+            raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(self.edits)}")
+        return self.edits.index(edit)
 
     def read_labels(self, faces: Tensor) -> Tensor:
         """Return the present labels that the shipped classifier sees, (N, 5) of 0 and 1.

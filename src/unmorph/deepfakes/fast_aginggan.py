@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmorph.deepfakes.base import Deepfake, NetworkDeepfake, register
-from unmorph.errors import ConfigError, WeightsError
+from unmorph.errors import WeightsError
 from unmorph.weights.store import identity, locate
-from unmorph.weights.tensors import read_tensors
+from unmorph.weights.tensors import differences, read_tensors
 
 #: The age groups in years, in the order of the plane that asks for one.
 AGES = ("10-19", "20-29", "30-39", "40-49", "50+")
@@ -119,12 +119,10 @@ def load_generator(path: str | os.PathLike[str]) -> AgingGenerator:
         axes = _AXES.get(name.rpartition(".")[2])
         tensors[name] = value.permute(axes) if axes and value.ndim == 4 else value
     own = generator.state_dict()
-    expected = {name: own[torchs].shape for name, torchs in names.items()}
-    found = {name: value.shape for name, value in tensors.items()}
-    if wrong := sorted(dict(expected.items() ^ found.items())):
+    if wrong := differences({name: own[torchs] for name, torchs in names.items()}, tensors):
         raise WeightsError(
-            f"{path}: not a Fast-AgingGAN generator: {', '.join(wrong[:4])} missing, unknown or of "
-            "another shape; give the file that `unmorph weights list` names fast-aginggan"
+            f"{path}: not a Fast-AgingGAN generator: {wrong}; give the file that `unmorph weights "
+            "list` names fast-aginggan"
         )
     # Torch's layers also count batches, which no published tensor does.
     generator.load_state_dict({names[n]: v.contiguous() for n, v in tensors.items()}, strict=False)
@@ -156,9 +154,7 @@ class FastAgingGAN(NetworkDeepfake):
         Raises:
             ConfigError: the edit is unknown; the message lists the choices.
         """
-        if edit not in AGES:
-            raise ConfigError(f"unknown edit {edit!r}; choose one of {', '.join(AGES)}")
-        return torch.full((len(labels), 1), float(AGES.index(edit)), device=labels.device)
+        return torch.full((len(labels), 1), float(self.position(edit)), device=labels.device)
 
 
 @register("fast-aginggan")

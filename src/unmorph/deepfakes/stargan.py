@@ -19,7 +19,7 @@ from unmorph.deepfakes.base import Deepfake, NetworkDeepfake, register
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.runtime import SHIPPED
 from unmorph.weights.store import identity, locate
-from unmorph.weights.tensors import read_tensors
+from unmorph.weights.tensors import differences, read_tensors
 
 #: What a published file holds beyond the weights: the publisher's layer tracks running statistics
 #: but always runs on those of the image.
@@ -265,13 +265,8 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
     blocks = {name.split(".")[1] for name in tensors if ".main." in name}
     residual = "skip.weight" in tensors
     generator = Generator(first.shape[0], len(ATTRIBUTES), len(blocks), residual)
-    expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wrong := sorted(dict(expected.items() ^ found.items())):
-        raise WeightsError(
-            f"{path}: not a StarGAN generator: {', '.join(wrong[:4])} missing, unknown or of "
-            "another shape"
-        )
+    if wrong := differences(generator.state_dict(), tensors):
+        raise WeightsError(f"{path}: not a StarGAN generator: {wrong}")
     generator.load_state_dict(tensors)
     return generator
 

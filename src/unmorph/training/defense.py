@@ -265,6 +265,7 @@ class DefenseTrainer:
             pairs[" posted"] = passage(faces), passage(protected)
         figures = {"val PSNR": metrics.psnr(faces, protected).mean().item()}
         rows: list[list[Tensor]] = []
+        shown, amplified = range(min(4, len(faces))), perturbation * _AMPLIFIED
         for name, deepfake in self.deepfakes.items():
             of = f" {name}" if len(self.deepfakes) > 1 else ""
             for way, (plain, shielded) in pairs.items():
@@ -272,10 +273,9 @@ class DefenseTrainer:
                 after = self._edited(deepfake, shielded, labels)
                 found = self._suppressed(plain, shielded, before, after)
                 figures |= {f"{key}{way}{of}": value for key, value in found.items()}
-                for face in range(min(4, len(faces)) if not way else 0):
-                    amplified = perturbation[face] * _AMPLIFIED
-                    rows.append([plain[face], *(edited[face] for edited in before), amplified])
-                    rows.append([shielded[face], *(edited[face] for edited in after), amplified])
+                if not way:
+                    sheet = ([plain, *before, amplified], [shielded, *after, amplified])
+                    rows += [[batch[face] for batch in row] for face in shown for row in sheet]
         log.report(self.step, {**figures, "minutes": self.seconds / 60})
         log.picture("defense", self.step, contact_sheet(rows))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -36,6 +37,13 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise WeightsError(f"{path}: expected named tensors and nothing else")
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+
+
+def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Say which tensors are not as a network has them; nothing where all names and shapes agree."""
+    shapes = [{k: tuple(v.shape) for k, v in group.items()} for group in (expected, found)]
+    wrong = sorted(dict(shapes[0].items() ^ shapes[1].items()))
+    return f"{', '.join(wrong[:4])} missing, unknown or of another shape" if wrong else ""
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
