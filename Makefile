@@ -54,7 +54,8 @@ report: $(VENV)/dev
 		$(wildcard results/deepfakes/*.json) \
 		$(filter-out %/tune-pgd.json,$(wildcard results/paper/*.json)) \
 		results/channels/*.json results/crops/*.json results/photos/*.json \
-		--picture docs/images/channels.png $(addprefix --picture ,$(wildcard results/paper/*.png)) \
+		--picture docs/images/channels.png \
+		$(addprefix --picture ,$(wildcard results/paper/*.png results/channels/*.png)) \
 		-o docs/evaluation.md
 
 format: $(VENV)/dev

@@ -18,7 +18,7 @@ from typing import Any
 
 from unmorph import __version__
 from unmorph.errors import ConfigError, PhotoError, WeightsError
-from unmorph.files import PARTIAL
+from unmorph.files import PARTIAL, write_whole
 from unmorph.photo import (
     MAX_MEGAPIXELS,
     READABLE,
@@ -28,7 +28,6 @@ from unmorph.photo import (
     losses_as,
     read,
     suffix_for,
-    write_bytes,
 )
 from unmorph.protector import Protector
 
@@ -431,7 +430,7 @@ def _protect_file(
         raise PhotoError(f"{job.source}: cannot be read: {error}") from error
     if journal is not None:
         journal.begin(job)
-    write_bytes(data, job.target)
+    write_whole(job.target, data, PhotoError)
     return dataclasses.replace(
         outcome, source=str(job.source), target=str(job.target), bytes_before=before
     )

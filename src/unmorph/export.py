@@ -87,17 +87,14 @@ def export_onnx(
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.checker.check_model(model)
-    try:
-        with whole(Path(path)) as partial:
-            onnx.save(model, partial, format="protobuf")
-            difference = compare(network, partial, inputs)
-            if not difference <= TOLERANCE:
-                raise WeightsError(
-                    f"{path}: the exported file differs from the network by {difference:.2g}, more "
-                    f"than {TOLERANCE:g}; nothing was written"
-                )
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with whole(Path(path), WeightsError) as partial:
+        onnx.save(model, partial, format="protobuf")
+        difference = compare(network, partial, inputs)
+        if not difference <= TOLERANCE:
+            raise WeightsError(
+                f"{path}: the exported file differs from the network by {difference:.2g}, more "
+                f"than {TOLERANCE:g}; nothing was written"
+            )
     return difference
 
 

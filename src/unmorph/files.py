@@ -8,25 +8,36 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from unmorph.errors import UnmorphError
+
 #: How the hidden files end that lie beside a file while it is written.
 PARTIAL = ".unmorph-partial"
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, error: type[UnmorphError]) -> Iterator[Path]:
     """Yield another path to write to; once that is done, the file there becomes ``path``.
 
     Whatever goes wrong or is interrupted, ``path`` is as it was, and nothing is left beside it.
     The folder is made where it is missing; a file that is there is replaced.
 
-    Raises:
-        OSError: the folder cannot be made, or the file not be moved.
+    Args:
+        path: the file.
+        error: what is raised, with the file's name, where it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{PARTIAL}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
+    except OSError as why:
+        raise error(f"{path}: cannot be written: {why.strerror or why}") from why
     finally:
         with contextlib.suppress(OSError):  # what went wrong above is what matters
             partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, error: type[UnmorphError]) -> None:
+    """Write a file as `whole` does, raising ``error`` where it cannot be written."""
+    with whole(path, error) as partial:
+        partial.write_bytes(data)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from unmorph.errors import ConfigError, PhotoError
-from unmorph.files import whole
+from unmorph.files import write_whole
 
 PathLike = str | os.PathLike[str]
 
@@ -246,7 +246,7 @@ def write(
         )
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from error
-    write_bytes(data, path)
+    write_whole(path, data, PhotoError)
 
 
 def losses_as(photo: Photo, format: str) -> tuple[str, ...]:  # noqa: A002
@@ -265,19 +265,6 @@ def suffix_for(suffix: str, format: str | None = None) -> str:  # noqa: A002
     own = WRITABLE.get(suffix.lower())
     wanted = format or own or "png"
     return suffix if own == wanted else _FORMATS[wanted].suffixes[0]
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write a file whole or not at all, and its folder; a file that is there is replaced.
-
-    Raises:
-        PhotoError: it cannot be written.
-    """
-    try:
-        with whole(path) as partial:
-            partial.write_bytes(data)
-    except OSError as error:
-        raise PhotoError(f"{path}: cannot be written: {error}") from error
 
 
 _NEEDS_HEIC = 'HEIC needs pillow-heif: pip install "unmorph[heic]"'

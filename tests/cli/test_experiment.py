@@ -135,6 +135,13 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
         assert picture.height > 4 * 128
         assert "Blond_Hair" in picture.info["Description"]
 
+    failures = tmp_path / "failures.png"
+    ways = ["--channel", "none", "--channel", "blur-1", "--limit", 3, "--count", 1]
+    done("figure", "failures", *common, "--defense", defense_file, *ways, "-o", failures)
+    with Image.open(failures) as picture:
+        assert picture.info["Description"].startswith("What the defense defense stops least of")
+        assert picture.info["Description"].endswith("; folder, faces 0 to 2")
+
     page = tmp_path / "x.html"
     timed = tmp_path / "timed.json"
     done("bench-defenses", *common, "--defense", "noise", "--faces", 1, "-o", timed)
@@ -146,7 +153,7 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
     assert f"no face 9 in {common[1]}; choose from 0 to 3" in wrong.output
 
 
-@pytest.mark.parametrize("kind", ["edits", "differences"])
+@pytest.mark.parametrize("kind", ["edits", "differences", "failures"])
 def test_a_figure_replaces_no_photo(kind: str, tmp_path: Path) -> None:
     photo = tmp_path / "me.png"
     photo.write_bytes(b"a photo")

@@ -9,8 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from unmorph import channels
+from unmorph.channels.batches import send
 from unmorph.errors import ConfigError
-from unmorph.evaluation.figures import _CELL, _GAP, _LINE, draw_differences, draw_edits
+from unmorph.evaluation.figures import (
+    _CELL,
+    _GAP,
+    _LINE,
+    draw_differences,
+    draw_edits,
+    draw_failures,
+)
 
 LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
 
@@ -77,3 +86,39 @@ def test_an_unknown_edit_is_told_before_any_face_is_protected(
 
     with pytest.raises(ConfigError, match="unknown edit '50\\+'; choose one of Black_Hair"):
         draw_differences(tint(), {"never": never}, faces, LABELS, "50+")
+
+
+def test_failures_are_what_is_stopped_least(
+    faces: Tensor, tint: Callable[[], Any], mark: Callable[..., Tensor]
+) -> None:
+    def mark_the_first(batch: Tensor, labels: Tensor) -> Tensor:
+        return torch.cat([mark(batch[:1]), batch[1:]])
+
+    deepfake, rounded = tint(), channels.load("round")
+    ways = {"none": None, "round": rounded}
+    picture = draw_failures(deepfake, mark_the_first, faces, LABELS, ways, 2)
+    assert picture.height == _LINE + 2 * 2 * (_CELL + _GAP)
+    arrived = send(rounded, faces, [0, 1])
+    targets = [deepfake.targets(edit, LABELS) for edit in deepfake.edits]
+    for row, batch in ((0, faces), (1, faces), (2, arrived), (3, arrived)):
+        # The second face alone is not protected.
+        assert np.array_equal(cell(picture, row, 0, 4), levels(batch[1]))
+        assert np.array_equal(cell(picture, row, 2, 4), levels(batch[1]))
+        edited = [levels(deepfake.edit(batch, target)[1]) for target in targets]
+        assert any(np.array_equal(cell(picture, row, 1, 4), one) for one in edited)
+        assert np.array_equal(cell(picture, row, 1, 4), cell(picture, row, 3, 4))
+
+
+def test_failures_of_faces_that_nothing_moves(faces: Tensor, mark: Callable[..., Tensor]) -> None:
+    class Idle:
+        edits = ("Male",)
+        size = 16
+
+        def targets(self, edit: str, labels: Tensor, /) -> Tensor:
+            return labels
+
+        def edit(self, faces: Tensor, edit: Tensor | str, /) -> Tensor:
+            return faces
+
+    with pytest.raises(ConfigError, match="no edit moves these faces far enough"):
+        draw_failures(Idle(), mark, faces, LABELS, {"none": None}, 3)

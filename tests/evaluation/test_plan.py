@@ -48,6 +48,16 @@ def test_each_makes_all_combinations_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_names_of_files_have_no_arrows(tmp_path: Path) -> None:
+    (step,) = steps(
+        tmp_path,
+        '[[steps]]\nrun = "evaluate"\noutput = "{channel}.json"\neach.channel = ["a>b"]\n',
+    )
+    assert step.words(["output", "channel"]) == [
+        *("evaluate", "--output", "a+b.json", "--channel", "a>b"),
+    ]
+
+
 def test_an_empty_text_is_no_switch(tmp_path: Path) -> None:
     (step,) = steps(
         tmp_path, '[[steps]]\nrun = "train"\nmetrics = ""\nno_color = [true]\nlimit = false\n'

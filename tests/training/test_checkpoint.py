@@ -36,7 +36,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(WeightsError, match=rf"{path}: cannot be written: no space left"):
         save_checkpoint(path, state(2.0))
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert load_checkpoint(path, ClassifierConfig)[0]["weight"][0] == 1

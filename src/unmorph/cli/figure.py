@@ -1,8 +1,8 @@
-"""``unmorph figure``: the paper's figures 3 and 4 of chosen faces."""
+"""``unmorph figure``: the paper's figures 3 and 4, what gets through, and the heat map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from unmorph.evaluation.run import Deepfake
 
-app = typer.Typer(no_args_is_help=True, help="Draw the paper's figures of chosen faces as PNG.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Draw the paper's figures of chosen faces, what gets through, and a heat map, as PNG.",
+)
 
 _DATA = typer.Option(
     ..., help="Folder or zip of a set's photos, or one photo, whose faces are found."
@@ -112,6 +115,47 @@ def differences(
 
 
 @app.command()
+def failures(
+    data: Path = _DATA,
+    output: Path = _OUT,
+    limit: int = typer.Option(50, min=1, help="Search among so many of the first faces."),
+    count: int = typer.Option(3, min=1, help="Edits to show of each channel."),
+    channel: list[str] = typer.Option(
+        ["none", "jpeg-75", "jitter"],
+        help="What befalls the faces on their way, as in `unmorph evaluate`; repeatable.",
+    ),
+    defense: str = typer.Option("shipped", metavar="NAME[:KEY=VALUE,...]", help=_DEFENSE_HELP),
+    dataset: str = _DATASET,
+    split: str = _SPLIT,
+    deepfake: str = _DEEPFAKE,
+    deepfake_weights: Path | None = _WEIGHTS,
+    labeller: Path | None = _LABELLER,
+    epsilon: float = _EPSILON,
+    seed: int = SEED,
+    device: str = _DEVICE,
+) -> None:
+    """Draw the edits that a defense stops least, after each channel."""
+    require_torch()
+    _refuse(output, data)
+    from unmorph import channels
+    from unmorph.cli._pairs import parse_defense
+    from unmorph.evaluation.figures import draw_failures
+    from unmorph.evaluation.participants import open_deepfake, open_defense
+    from unmorph.evaluation.record import method_name
+
+    sent = {name: None if name == "none" else channels.load(name) for name in channel}
+    network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
+    name, options = parse_defense(defense)
+    opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
+    faces, labels = _load(data, dataset, split, limit, labeller, network, device)
+    picture = draw_failures(network, opened.protect, faces, labels, sent, count, seed)
+    caption = (
+        f"What the defense {method_name(about)} stops least of the edits of {edited_by['name']}"
+    )
+    _save(picture, output, f"{caption}; {_whose(data, dataset, split, range(len(faces)))}")
+
+
+@app.command()
 def heatmap(
     records: list[Path] = typer.Argument(..., help="JSON records that `unmorph evaluate` wrote."),
     output: Path = _OUT,
@@ -137,16 +181,19 @@ def _load(
     data: Path,
     dataset: str,
     split: str,
-    places: list[int],
+    places: list[int] | int,
     labeller: Path | None,
     deepfake: Deepfake,
     device: str,
 ) -> tuple[Tensor, Tensor]:
+    """Return the faces at some places, or so many of the first, and their labels."""
     from unmorph.errors import ConfigError
     from unmorph.evaluation.participants import open_labeller
     from unmorph.runtime import CLASSIFIER
 
     count, read = _photo(data) if _is_photo(data) else _set(data, dataset, split, deepfake.size)
+    if isinstance(places, int):
+        places = list(range(min(places, count)))
     if wrong := [place for place in places if not 0 <= place < count]:
         raise ConfigError(f"no face {wrong[0]} in {data}; choose from 0 to {count - 1}")
     faces, labels = read(places)
@@ -193,10 +240,12 @@ def _is_photo(data: Path) -> bool:
     return data.is_file() and data.suffix.lower() != ".zip"
 
 
-def _whose(data: Path, dataset: str, split: str, places: list[int]) -> str:
+def _whose(data: Path, dataset: str, split: str, places: Sequence[int]) -> str:
     name = f"{dataset} {split}" if dataset == "celeba" else dataset
     if _is_photo(data):
         name = data.name
+    if isinstance(places, range) and len(places) > 1:
+        return f"{name}, faces 0 to {places[-1]}"
     return f"{name}, {'face' if len(places) == 1 else 'faces'} {', '.join(map(str, places))}"
 
 
@@ -205,11 +254,12 @@ def _save(picture: Image, output: Path, caption: str) -> None:
 
     from PIL.PngImagePlugin import PngInfo
 
-    from unmorph.evaluation.record import write_whole
+    from unmorph.errors import DataError
+    from unmorph.files import write_whole
 
     about = PngInfo()
     about.add_text("Description", caption)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=about)
-    write_whole(output, buffer.getvalue())
+    write_whole(output, buffer.getvalue(), DataError)
     typer.echo(f"wrote {output}")

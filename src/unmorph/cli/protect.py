@@ -263,7 +263,9 @@ def _pipe(
 ) -> None:
     """Protect one photo where at least one end is a pipe."""
     from unmorph import batch
-    from unmorph.photo import WRITABLE, decode, read, write_bytes
+    from unmorph.errors import PhotoError
+    from unmorph.files import write_whole
+    from unmorph.photo import WRITABLE, decode, read
 
     form = settings.format
     if out == _PIPE:
@@ -292,7 +294,7 @@ def _pipe(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     elif data is not None:
-        write_bytes(data, out)
+        write_whole(out, data, PhotoError)
     outcome = dataclasses.replace(
         outcome,
         source=str(photo),

@@ -26,13 +26,15 @@ def command(
 ) -> None:
     """Render records as tables with the paper's own numbers beside them."""
     require_torch()
+    from unmorph.errors import DataError
     from unmorph.evaluation.document import Picture, render
-    from unmorph.evaluation.record import read_record, write_whole
+    from unmorph.evaluation.record import read_record
     from unmorph.evaluation.tables import build_report
+    from unmorph.files import write_whole
 
     pictures = [Picture.open(path) for path in picture]
     document = build_report([read_record(path) for path in records], pictures)
     texts = {path: render(document, path) for path in output}
     for path, text in texts.items():
-        write_whole(path, text.encode())
+        write_whole(path, text.encode(), DataError)
         typer.echo(f"wrote {path}")

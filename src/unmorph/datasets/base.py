@@ -152,7 +152,7 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = Path(cache) / f"{dataset.name}-{size}-{digest}.npy"
     if not path.exists():
-        with whole(path) as partial:
+        with whole(path, DataError) as partial:
             array = np.lib.format.open_memmap(
                 partial, mode="w+", dtype=np.uint8, shape=(len(dataset), size, size, 3)
             )

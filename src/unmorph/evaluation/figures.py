@@ -1,4 +1,4 @@
-"""The paper's figures 3 and 4, drawn from faces and networks with nothing but Pillow."""
+"""The paper's figures 3 and 4, and what gets through, drawn with nothing but Pillow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from unmorph import metrics
+from unmorph.channels.batches import send
+from unmorph.channels.codecs import Channel
+from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake
 from unmorph.metrics import lbp_maps
 
 #: How strongly pictures exaggerate a difference of pixels.
 AMPLIFIED = 10
+
+#: Faces that the deepfake gets at once.
+_BATCH = 16
 
 _CELL = 144
 _GAP = 6
@@ -83,6 +90,69 @@ def draw_differences(
             titles.append(name)
     names = ["x_adv", "G(x_adv)", f"difference x {AMPLIFIED}"]
     return _sheet(rows, [*names, "LBP x_adv", "LBP G(x_adv)", "LBP difference"], titles)
+
+
+@torch.no_grad()
+def draw_failures(
+    deepfake: Deepfake,
+    protect: Protect,
+    faces: Tensor,
+    labels: Tensor,
+    channels: Mapping[str, Channel | None],
+    count: int,
+    seed: int = 0,
+) -> Image.Image:
+    """Draw what gets through: after each channel, the edits that the defense stops least.
+
+    A row shows x, G(x), x_adv and G(x_adv), all after the channel, and names the face, the edit and
+    s, least first. What counts is what the evaluation counts (`metrics.moved`).
+
+    Args:
+        faces: (N, 3, H, W) in [-1,1].
+        labels: the present labels, (N, 5) of 0 and 1.
+        channels: by the name that their rows get; None leaves faces as they are.
+        count: rows of each channel, at most; fewer where fewer pairs count.
+        seed: of noise and jitter; the face's place is added, as in the evaluation.
+
+    Raises:
+        ConfigError: no pair counts.
+    """
+    rows: list[list[Pixels]] = []
+    titles = []
+    protected = protect(faces, labels)
+    seeds = range(seed, seed + len(faces))
+    for name, channel in channels.items():
+        pair = faces, protected
+        if channel is not None:
+            pair = send(channel, faces, seeds), send(channel, protected, seeds)
+        edited = [[_edited(deepfake, face, e, labels) for e in deepfake.edits] for face in pair]
+        moves = [
+            torch.stack([metrics.l2(face, after) for after in edits])
+            for face, edits in zip(pair, edited, strict=True)
+        ]
+        counted = metrics.moved(moves[0])
+        stopped = torch.where(counted, metrics.suppression(*moves), torch.inf)
+        for place in stopped.flatten().argsort()[: min(count, int(counted.sum()))].tolist():
+            edit, face = divmod(place, len(faces))
+            shown = [
+                picture[face]
+                for batch, edits in zip(pair, edited, strict=True)
+                for picture in (batch, edits[edit])
+            ]
+            rows.append([_pixels(picture) for picture in shown])
+            titles.append(
+                f"{name}: {deepfake.edits[edit]}, face {face}, s {stopped[edit, face]:.2f}"
+            )
+    if not rows:
+        raise ConfigError("no edit moves these faces far enough to count; choose others")
+    return _sheet(rows, ["x", "G(x)", "x_adv", "G(x_adv)"], titles)
+
+
+def _edited(deepfake: Deepfake, faces: Tensor, edit: str, labels: Tensor) -> Tensor:
+    """Return all faces after one edit, which the deepfake gets a few at a time."""
+    targets = deepfake.targets(edit, labels)
+    pairs = zip(faces.split(_BATCH), targets.split(_BATCH), strict=True)
+    return torch.cat([deepfake.edit(some, wanted) for some, wanted in pairs])
 
 
 def _pixels(face: Tensor) -> Pixels:

@@ -14,9 +14,10 @@ Each ``[[steps]]`` is one command of the command line::
 ``run`` names the command and ``arguments`` lists what it takes without a name; every other key is
 one of its options, ``_`` for ``-``. A list repeats an option, and ``each`` makes a step of every
 combination of its values, which the others may name in braces; a key there that is no option of the
-command is only such a name. ``true`` gives a switch, ``false`` leaves it out. ``dataset`` names a
-set of faces (by default CelebA, where the command takes one) whose folder is only known when the
-plan is carried out; a step may name its ``data`` itself instead.
+command is only such a name. In the file or folder that a step makes, ``>`` between two channels
+becomes ``+``, since not all systems allow it there. ``true`` gives a switch, ``false`` leaves it
+out. ``dataset`` names a set of faces (by default CelebA, where the command takes one) whose folder
+is only known when the plan is carried out; a step may name its ``data`` itself instead.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from unmorph.toml import read_toml
 
 #: Keys of a step that are no option of its command.
 _NO_OPTIONS = ("run", "dataset", "arguments")
+
+#: Options that name what a step makes.
+_MADE = ("out", "output")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Step:
     @property
     def outputs(self) -> list[str]:
         """The files and folders that it makes."""
-        return [path for name in ("out", "output") for path in self.options.get(name, ()) if path]
+        return [path for name in _MADE for path in self.options.get(name, ()) if path]
 
 
 def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
@@ -118,7 +122,10 @@ def _step(table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, An
     dataset = _name("dataset", table.get("dataset", "" if "data" in table else "celeba"), known)
     if not run.strip():
         raise ConfigError("run is empty: expected the name of a command")
-    values = {key: _texts(key, value, known) for key, value in table.items()}
+    in_paths = {key: text.replace(">", "+") for key, text in known.items()}
+    values = {
+        key: _texts(key, value, in_paths if key in _MADE else known) for key, value in table.items()
+    }
     arguments = tuple(text for text in values.get("arguments", ()) if text is not None)
     options = {_option(key): value for key, value in values.items() if key not in _NO_OPTIONS}
     return Step(run, dataset, arguments, options, frozenset(map(_option, each)))

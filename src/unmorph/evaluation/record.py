@@ -15,7 +15,7 @@ from typing import Any
 
 from unmorph.errors import DataError
 from unmorph.evaluation.summary import Summary
-from unmorph.files import whole
+from unmorph.files import write_whole
 
 #: Version of the file's layout.
 SCHEMA_VERSION = 2
@@ -112,7 +112,7 @@ def write_json(kind: str, content: dict[str, Any], path: str | os.PathLike[str])
     """Write a record's content under its kind, whole or not at all."""
     head = {"schema_version": SCHEMA_VERSION, "kind": kind}
     text = json.dumps({**head, **content}, indent=1, allow_nan=False)
-    write_whole(Path(path), (text + "\n").encode())
+    write_whole(Path(path), (text + "\n").encode(), DataError)
 
 
 def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, Any]) -> bool:
@@ -136,19 +136,6 @@ def _holds(found: object, intended: object) -> bool:
     if isinstance(found, list) and isinstance(intended, list):
         return len(found) == len(intended) and all(map(_holds, found, intended))
     return found == intended
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and its folder; a file that is there is replaced.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    try:
-        with whole(path) as partial:
-            partial.write_bytes(data)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def read_record(path: str | os.PathLike[str]) -> Record | TimingRecord:

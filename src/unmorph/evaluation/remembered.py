@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from unmorph.errors import DataError
-from unmorph.evaluation.record import write_whole
 from unmorph.evaluation.run import Subject
+from unmorph.files import write_whole
 
 
 class Remembered:
@@ -52,7 +52,7 @@ class Remembered:
             for place, face in zip(new, made, strict=True):
                 file = io.BytesIO()
                 np.save(file, face.cpu().numpy())
-                write_whole(paths[place], file.getvalue())
+                write_whole(paths[place], file.getvalue(), DataError)
         return torch.stack([_read(path) for path in paths]).to(faces)
 
     def _path(self, face: Tensor, labels: Tensor | None) -> Path:

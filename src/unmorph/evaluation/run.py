@@ -46,9 +46,9 @@ from unmorph.evaluation.record import (
     Record,
     is_current,
     read_record,
-    write_whole,
 )
 from unmorph.evaluation.summary import summarise
+from unmorph.files import write_whole
 from unmorph.metrics.suppression import MOVED_THRESHOLD, STRICT_SUPPRESSION
 
 #: Seconds between two writes of the progress file.
@@ -447,4 +447,4 @@ class Progress:
             **self.arrays(),
         }
         np.savez(buffer, **content)
-        write_whole(self.path, buffer.getvalue())
+        write_whole(self.path, buffer.getvalue(), DataError)

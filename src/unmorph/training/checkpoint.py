@@ -19,8 +19,12 @@ Config = TypeVar("Config")
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
-    """Write ``state`` whole, so that a kill leaves the checkpoint before it."""
-    with whole(Path(path)) as partial:
+    """Write ``state`` whole, so that a kill leaves the checkpoint before it.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    with whole(Path(path), WeightsError) as partial:
         torch.save(state, partial)
 
 

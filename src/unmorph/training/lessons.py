@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.deepfakes.stargan import load_generator
+from unmorph.errors import DataError
 from unmorph.files import whole
 from unmorph.layout import autocast, channels_last
 from unmorph.weights.store import sha256
@@ -99,7 +100,7 @@ def taught(
             levels = ((wanted + 1) * 127.5).round().byte()
             edited[some] = levels.permute(0, 1, 3, 4, 2).numpy()
             advance(len(faces))
-        with whole(path) as partial, partial.open("wb") as file:
+        with whole(path, DataError) as partial, partial.open("wb") as file:
             np.savez(file, targets=targets.numpy(), edited=edited)
     with np.load(path) as saved:
         return saved["targets"], saved["edited"]

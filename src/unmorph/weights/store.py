@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmorph.errors import WeightsError
-from unmorph.files import whole
+from unmorph.files import write_whole
 from unmorph.weights.catalog import WeightsEntry, entry
 
 if TYPE_CHECKING:
@@ -173,6 +173,5 @@ def _keep(item: WeightsEntry, download: Path, target: Path) -> Path:
             f"{item.sha256}, found {found}; the publisher's file has changed, so give --from "
             f"(or {MIRROR_VARIABLE}) a folder that holds the original"
         )
-    with whole(target) as partial:
-        partial.write_bytes(data)
+    write_whole(target, data, WeightsError)
     return target
