@@ -173,6 +173,38 @@ def test_pgd_in_l2_moves_less_what_would_show(faces: Tensor) -> None:
     torch.testing.assert_close(step.square().mean(dim=(1, 2, 3)), torch.ones(2))
 
 
+LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+
+
+def test_restricted_pgd_changes_brightness_or_colour_alone(faces: Tensor) -> None:
+    for planes in ("luma", "chroma"):
+        defense = attack("pgd-l2-restricted", Contrast(), planes=planes, channels="", psnr=50.0)
+        perturbation = defense.protect(faces, LABELS) - faces
+        assert perturbation.abs().max() > 1e-3
+        brightness = (LUMA * perturbation).sum(1, keepdim=True)
+        left = perturbation - brightness if planes == "luma" else brightness
+        assert left.abs().max() < 1e-5
+
+
+def test_restricted_pgd_keeps_low_frequencies(faces: Tensor) -> None:
+    def detail(smooth: float) -> float:
+        defense = attack("pgd-l2-restricted", Contrast(), smooth=smooth, channels="")
+        perturbation = defense.protect(faces, LABELS) - faces
+        torch.testing.assert_close(metrics.psnr(faces, faces + perturbation).mean().item(), 37.0)
+        return (perturbation.diff(dim=3).square().mean() / perturbation.square().mean()).item()
+
+    assert detail(2.0) < 0.5 * detail(0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"planes": "hue"}, "unknown planes 'hue'; choose one of all"), ({"smooth": "-1"}, "smooth")],
+)
+def test_wrong_restrictions(options: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        defenses.load("pgd-l2-restricted", Contrast(), options=options)
+
+
 def test_relative_losses_count_subtle_edits_as_much(faces: Tensor) -> None:
     """Of two edits of a grey face, the strong one's pull is divided by what it moves."""
     grey = torch.zeros_like(faces)

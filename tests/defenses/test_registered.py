@@ -75,7 +75,7 @@ def test_repeats_under_a_seed(name: str, deepfake: Deepfake) -> None:
     first = load(name, deepfake, seed=3).protect(faces, LABELS)
     torch.manual_seed(99)
     assert torch.equal(first, load(name, deepfake, seed=3).protect(faces, LABELS))
-    random = name in ("noise", "pgd-l2", "pgd-l2-eot", "pgd-paper")
+    random = name in ("noise", "pgd-l2", "pgd-l2-eot", "pgd-l2-restricted", "pgd-paper")
     assert torch.equal(first, load(name, deepfake, seed=4).protect(faces, LABELS)) != random
 
 
