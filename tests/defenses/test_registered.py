@@ -52,7 +52,10 @@ def load(name: str, deepfake: Deepfake, seed: int = 0) -> Defense:
     defense = defenses.load(name, deepfake, seed=seed)
     if "steps" not in defense.about().get("options", {}):
         return defense
-    return defenses.load(name, deepfake, seed=seed, options={"steps": few})
+    options = {"steps": few}
+    if name == "pgd":
+        options["step_size"] = "0.005"  # its own is meant for a hundred steps
+    return defenses.load(name, deepfake, seed=seed, options=options)
 
 
 @pytest.mark.parametrize("name", defenses.names())
