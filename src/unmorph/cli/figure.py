@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from unmorph.evaluation.figures import Protect
     from unmorph.evaluation.run import Deepfake
 
 app = typer.Typer(
@@ -56,17 +57,14 @@ def edits(
     """Draw all edits of each face without and with a defense (the paper's figure 3)."""
     require_torch()
     _refuse(output, data)
-    from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import draw_edits
-    from unmorph.evaluation.participants import open_deepfake, open_defense
-    from unmorph.evaluation.record import method_name
+    from unmorph.evaluation.participants import open_deepfake
 
     network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
-    name, options = parse_defense(defense)
-    opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
+    ((method, protect),) = _protecting([defense], network, epsilon, seed).items()
     faces, labels = _load(data, dataset, split, face, labeller, network, device)
-    picture = draw_edits(network, opened.protect, faces, labels)
-    caption = f"Edits of {edited_by['name']} without and with the defense {method_name(about)}"
+    picture = draw_edits(network, protect, faces, labels)
+    caption = f"Edits of {edited_by['name']} without and with the defense {method}"
     _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
 
 
@@ -95,18 +93,12 @@ def differences(
     """Draw how protected faces differ from their edits, in pixels and LBP (figure 4)."""
     require_torch()
     _refuse(output, data)
-    from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import AMPLIFIED, draw_differences
-    from unmorph.evaluation.participants import open_deepfake, open_defense
-    from unmorph.evaluation.record import method_name
+    from unmorph.evaluation.participants import open_deepfake
 
     network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
     edit = edit or ("Blond_Hair" if "Blond_Hair" in network.edits else network.edits[0])
-    methods = {}
-    for text in defense:
-        name, options = parse_defense(text)
-        opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
-        methods[method_name(about)] = opened.protect
+    methods = _protecting(defense, network, epsilon, seed)
     faces, labels = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_differences(network, methods, faces, labels, edit)
     of = f"{edited_by['name']}, {edit}"
@@ -138,20 +130,15 @@ def failures(
     require_torch()
     _refuse(output, data)
     from unmorph import channels
-    from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.figures import draw_failures
-    from unmorph.evaluation.participants import open_deepfake, open_defense
-    from unmorph.evaluation.record import method_name
+    from unmorph.evaluation.participants import open_deepfake
 
     sent = {name: None if name == "none" else channels.load(name) for name in channel}
     network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
-    name, options = parse_defense(defense)
-    opened, about = open_defense(name, network, epsilon=epsilon, seed=seed, options=options)
+    ((method, protect),) = _protecting([defense], network, epsilon, seed).items()
     faces, labels = _load(data, dataset, split, limit, labeller, network, device)
-    picture = draw_failures(network, opened.protect, faces, labels, sent, count, seed)
-    caption = (
-        f"What the defense {method_name(about)} stops least of the edits of {edited_by['name']}"
-    )
+    picture = draw_failures(network, protect, faces, labels, sent, count, seed)
+    caption = f"What the defense {method} stops least of the edits of {edited_by['name']}"
     _save(picture, output, f"{caption}; {_whose(data, dataset, split, range(len(faces)))}")
 
 
@@ -175,6 +162,22 @@ def _refuse(output: Path, data: Path) -> None:
     if output.suffix.lower() != ".png":
         raise typer.BadParameter(f"--output {output}: figures are PNG, name one that ends in .png")
     refuse_picture("--output", output, [data])
+
+
+def _protecting(
+    defenses: list[str], deepfake: Deepfake, epsilon: float, seed: int
+) -> dict[str, Protect]:
+    """Return what protects faces, by the name that records give the defense."""
+    from unmorph.cli._pairs import parse_defense
+    from unmorph.evaluation.participants import open_defense
+    from unmorph.evaluation.record import method_name
+
+    found: dict[str, Protect] = {}
+    for text in defenses:
+        name, options = parse_defense(text)
+        opened, about = open_defense(name, deepfake, epsilon=epsilon, seed=seed, options=options)
+        found[method_name(about)] = opened.protect
+    return found
 
 
 def _load(
