@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, register
-from unmorph.defenses.l2 import L2PGD, L2Options
+from unmorph.defenses.restricted import RestrictedOptions, RestrictedPGD
 from unmorph.refining import AIMS, MASKING, MOMENTUM
 from unmorph.runtime import DEFENSES, OnnxDefense, shipped_defense
 from unmorph.weights.store import identity
@@ -58,7 +58,7 @@ def _strong(
 
 
 @dataclass(frozen=True)
-class RefineOptions(L2Options):
+class RefineOptions(RestrictedOptions):
     """Options of the refinement.
 
     Attributes:
@@ -78,6 +78,7 @@ def _preset(strength: str, steps: int) -> RefineOptions:
         step_size=aim.stride(steps),
         psnr=aim.psnr,
         channels=",".join(aim.channels),
+        smooth=aim.smooth,
         weights=strength,
     )
 
@@ -85,7 +86,7 @@ def _preset(strength: str, steps: int) -> RefineOptions:
 @register("refine-20-strong", _preset("strong", 20))
 @register("refine-10", _preset("subtle", 10))
 @register("refine-5", _preset("subtle", 5))
-class Refine(L2PGD):
+class Refine(RestrictedPGD):
     """`unmorph.refining` against any differentiable deepfake, with the labels that are given.
 
     Its steps go through the deepfake that it is evaluated against; those of `unmorph protect` go
