@@ -75,7 +75,9 @@ def test_edits_move_a_refined_face_less(refiner: Refiner, deepfake: StarGAN) -> 
     faces = some_faces()
     labels = torch.from_numpy(refiner.classifier.labels(faces))
     start = refiner.start.protect(faces)
-    assert moved(deepfake, refiner.protect(faces), labels) < 0.9 * moved(deepfake, start, labels)
+    # What smooth steps find in noise is little.
+    share = 0.97 if refiner.aim.smooth else 0.9
+    assert moved(deepfake, refiner.protect(faces), labels) < share * moved(deepfake, start, labels)
 
 
 def test_stays_close_and_within_epsilon(refiner: Refiner) -> None:
@@ -102,7 +104,7 @@ def test_is_the_defense_of_the_benchmark(
     labels = torch.from_numpy(refiner.classifier.labels(faces))
     aim = refiner.aim
     options = {"psnr": str(aim.psnr), "channels": ",".join(aim.channels)}
-    options["step_size"] = str(aim.stride(STEPS))
+    options |= {"step_size": str(aim.stride(STEPS)), "smooth": str(aim.smooth)}
     in_torch: Defense = load_defense("refine-5", deepfake, options=options)
     expected = in_torch.protect(torch.from_numpy(faces), labels).numpy()
     found = refiner.protect(faces)
