@@ -79,7 +79,7 @@ def test_registered_defense_says_what_it_ran_with(tmp_path: Path) -> None:
     assert 0 < (defense.protect(faces(), labels) - faces()).abs().max() <= 0.02 + 1e-6
     assert (about["name"], about["changed"]) == ("pgd", {"steps": "1"})
     assert (about["epsilon"], about["options"]["steps"]) == (0.02, 1)
-    assert about["options"]["step_size"] == 0.005
+    assert about["options"]["step_size"] == 0.0005
 
 
 def test_unknown_defense_lists_the_choices() -> None:
