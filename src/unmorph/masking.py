@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unmorph.resampling import gaussian
+from unmorph.resampling import blurred
 from unmorph.runtime import Floats
 
 #: SSIM's window and constant (Wang et al. 2004), on [-1, 1].
@@ -26,9 +26,8 @@ def masking(faces: Floats, strength: float) -> Floats:
     Returns:
         positive factors of the same shape.
     """
-    rows, columns = gaussian(faces.shape[2], _SIGMA), gaussian(faces.shape[3], _SIGMA).T
-    variance = rows @ np.square(faces) @ columns - np.square(rows @ faces @ columns)
-    weight = rows @ (1 / (2 * variance.clip(0) + _C2)) @ columns
+    variance = blurred(np.square(faces), _SIGMA) - np.square(blurred(faces, _SIGMA))
+    weight = blurred(1 / (2 * variance.clip(0) + _C2), _SIGMA)
     weight /= weight.mean(axis=(1, 2, 3), keepdims=True)
     share: Floats = 1 / (1 + np.float32(strength) * weight)
     return share

@@ -17,7 +17,7 @@ from unmorph.attributes import edit_targets
 from unmorph.bounds import bound, without_colour
 from unmorph.channels.backward import Backward
 from unmorph.masking import masking
-from unmorph.resampling import gaussian
+from unmorph.resampling import blurred
 from unmorph.runtime import FaceDefense, Floats, OnnxClassifier, OnnxGradient
 
 #: The deepfakes in this package that can be stepped through: their files in `runtime.SHIPPED`.
@@ -135,17 +135,12 @@ class Refiner:
             velocity *= MOMENTUM
             velocity += gradient / np.maximum(_size(gradient), 1e-30)
             length = self.aim.stride(self.steps) * (1 - step / self.steps)
-            direction = self._smoothed(share * velocity)
+            direction = share * velocity
+            if self.aim.smooth:
+                direction = blurred(direction, self.aim.smooth)
             direction *= _size(velocity) / np.maximum(_size(direction), 1e-30)
             protected = self._bounded(faces, protected - length * direction)
         return protected
-
-    def _smoothed(self, values: Floats) -> Floats:
-        if not self.aim.smooth:
-            return values
-        rows, columns = (gaussian(side, self.aim.smooth) for side in values.shape[2:])
-        smoothed: Floats = rows @ values @ columns.T
-        return smoothed
 
     def _bounded(self, faces: Floats, protected: Floats) -> Floats:
         change = without_colour(faces, protected - faces)

@@ -21,5 +21,12 @@ def gaussian(side: int, sigma: float) -> Floats:
     """Return what a Gaussian blur does to one row of pixels, as a matrix (side, side)."""
     place = np.arange(side, dtype=np.float32)
     near = np.exp(-np.square(place[:, None] - place) / (2 * sigma**2))
-    blurred: Floats = near / near.sum(axis=1, keepdims=True)
-    return blurred
+    found: Floats = near / near.sum(axis=1, keepdims=True)
+    return found
+
+
+def blurred(values: Floats, sigma: float) -> Floats:
+    """Return (N, C, H, W) through a Gaussian blur of ``sigma`` pixels."""
+    rows, columns = (gaussian(side, sigma) for side in values.shape[2:])
+    found: Floats = rows @ values @ columns.T
+    return found

@@ -40,7 +40,6 @@ def command(
     from rich.console import Console
     from rich.progress import Progress
 
-    from unmorph.attributes import are_attributes
     from unmorph.cli._pairs import parse_defense
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import draw
@@ -50,6 +49,7 @@ def command(
         open_labeller,
     )
     from unmorph.evaluation.record import method_name, write_record
+    from unmorph.evaluation.run import wants_labeller
     from unmorph.evaluation.timing import is_timed, time_defenses
     from unmorph.runtime import CLASSIFIER
 
@@ -59,8 +59,8 @@ def command(
     for text in defense:
         name, options = parse_defense(text)
         methods.append(open_defense(name, network, epsilon=epsilon, options=options))
-    needed = drawn.labels is None and are_attributes(network.edits)
-    fill_in = open_labeller(labeller or CLASSIFIER) if needed else None
+    wanted = wants_labeller(network, drawn)
+    fill_in = open_labeller(labeller or CLASSIFIER) if wanted else None
     setting: dict[str, Any] = {
         "size": network.size,
         "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},

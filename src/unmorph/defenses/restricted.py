@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from unmorph.channels import EXPECTED
+from unmorph.channels.backward import YCBCR
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import register
 from unmorph.defenses.l2 import L2PGD, L2Options
 from unmorph.errors import ConfigError
 from unmorph.resampling import gaussian
 
-#: The shares of red, green and blue in brightness (ITU-R BT.601, JPEG's).
-_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+#: The shares of red, green and blue in brightness, as JPEG has them.
+_LUMA = torch.tensor(YCBCR[0], dtype=torch.float32).view(1, 3, 1, 1)
 
 #: The largest `RestrictedOptions.smooth`; a face has 128 pixels.
 _SMOOTHEST = 16.0

@@ -16,7 +16,6 @@ from unmorph.channels.batches import send
 from unmorph.channels.codecs import Channel
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake
-from unmorph.metrics import lbp_maps
 
 #: How strongly pictures exaggerate a difference of pixels.
 AMPLIFIED = 10
@@ -83,7 +82,7 @@ def draw_differences(
         for name in defenses:
             before, after = shielded[name][index], edited[name][index]
             difference = AMPLIFIED * (after - before).abs() - 1
-            codes = lbp_maps(torch.stack([before, after])).numpy()
+            codes = metrics.lbp_maps(torch.stack([before, after])).numpy()
             changed = np.abs(codes[0].astype(int) - codes[1]).astype(np.uint8)
             cells = [_pixels(before), _pixels(after), _pixels(difference)]
             rows.append([*cells, *(_grey(plane) for plane in (*codes, changed))])

@@ -321,11 +321,16 @@ def load_batch(
     return faces, labeller(faces) if labeller else None
 
 
+def wants_labeller(deepfake: Deepfake, dataset: FaceDataset) -> bool:
+    """Return whether a run has a use for a labeller: its edits are attributes, its set has none."""
+    return are_attributes(deepfake.edits) and dataset.labels is None
+
+
 def chosen_labeller(
     deepfake: Deepfake, dataset: FaceDataset, labeller: Labeller | None
 ) -> Labeller | None:
-    """Return the labeller if a run has a use for it: its edits are attributes, its set has none."""
-    return labeller if are_attributes(deepfake.edits) and dataset.labels is None else None
+    """Return the labeller if a run has a use for it."""
+    return labeller if wants_labeller(deepfake, dataset) else None
 
 
 def labelled_by(labeller: Labeller | None) -> dict[str, Any]:
