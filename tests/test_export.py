@@ -51,8 +51,9 @@ def check_tensors(network: nn.Module, path: Path) -> None:
     assert {stored[name] for name in state} == {onnx.TensorProto.FLOAT16}
 
 
-def test_defense(tmp_path: Path) -> None:
-    network = trained(PerturbationGenerator(4, epsilon=0.07))
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_defense(tmp_path: Path, smooth: float) -> None:
+    network = trained(PerturbationGenerator(4, epsilon=0.07, smooth=smooth))
     path = tmp_path / "new" / "defense.onnx"
     metadata = {"epsilon": repr(network.epsilon)}
     inputs = {"faces": example_faces()}

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from unmorph import deepfakes
 from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
-from unmorph.deepfakes.stargan import load_generator
-from unmorph.export import example_faces
+from unmorph.deepfakes.stargan import Generator, load_generator
+from unmorph.export import example_faces, export_onnx
 from unmorph.runtime import OnnxClassifier, OnnxDefense
 from unmorph.training.classifier import ClassifierTrainer
 
@@ -144,6 +144,27 @@ def test_weights_of_several_deepfakes_are_named(train: Run, tmp_path: Path) -> N
     result = train("defense", "--weights", f"fast-aginggan={tmp_path / 'absent.safetensors'}")
     assert result.exit_code == 1
     assert "absent.safetensors: no such weights file" in "".join(result.output.split("\n"))
+
+
+def test_several_networks_of_one_kind_have_labels(train: Run, tmp_path: Path) -> None:
+    config = (
+        'deepfakes = { stargan = 1, "stargan:other" = 2 }\nwidth = 2\nsteps = 1\n'
+        "batch_size = 2\nlambda_feat = 0\n"
+    )
+    (tmp_path / "defense.toml").write_text(config)
+    result = train("defense")
+    assert result.exit_code == 2
+    message = " ".join(result.output.split())
+    assert "stargan:other needs its weights, --weights stargan:other=FILE" in message
+    other = tmp_path / "other.onnx"
+    network = Generator(4, repeat_num=1)
+    inputs = {"faces": example_faces(), "targets": torch.ones(2, 5)}
+    export_onnx(network, other, inputs=inputs, outputs=["edited"], metadata={})
+    result = train("defense", "--weights", f"stargan:other={other}")
+    assert result.exit_code == 0, result.output
+    networks = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["networks"]
+    assert list(networks) == ["stargan", "stargan:other"]
+    assert networks["stargan"] != networks["stargan:other"]
 
 
 def test_a_classifier_is_stopped_resumed_and_exported(

@@ -65,6 +65,27 @@ def test_no_weights_exceed_epsilon(epsilon: float) -> None:
     assert (protected - (faces + perturbation).clamp(-1, 1)).abs().max() < 1e-6
 
 
+def test_smoothed_it_holds_low_frequencies_alone() -> None:
+    """The same weights, and less of what they made; no constant is lost on the way."""
+    torch.manual_seed(0)
+    plain, smooth = PerturbationGenerator(2).eval(), PerturbationGenerator(2, smooth=2.0).eval()
+    smooth.load_state_dict(plain.state_dict())
+    faces = random_faces()
+    with torch.no_grad():
+        before, after = plain(faces), smooth(faces)
+
+    def energy(perturbation: torch.Tensor, low: bool) -> torch.Tensor:
+        spectrum = torch.fft.fft2(perturbation).abs().square()
+        frequency = torch.fft.fftfreq(128).abs()
+        far = torch.maximum(frequency[:, None], frequency) > 0.25
+        total: torch.Tensor = spectrum[..., ~far if low else far].sum()
+        return total
+
+    assert energy(before, low=False) > 0.01 * energy(before, low=True)
+    assert energy(after, low=False) < 1e-4 * energy(after, low=True)
+    torch.testing.assert_close(after.mean(), before.mean(), rtol=0.05, atol=0)
+
+
 def test_faces_are_protected_one_by_one() -> None:
     torch.manual_seed(0)
     defense = PerturbationGenerator(2).eval()

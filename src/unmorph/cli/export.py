@@ -59,7 +59,7 @@ def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     from unmorph.training.config import DefenseConfig
 
     state, config = load_checkpoint(checkpoint, DefenseConfig)
-    network = PerturbationGenerator(config.width, config.epsilon, config.max_width)
+    network = PerturbationGenerator(config.width, config.epsilon, config.max_width, config.smooth)
     network.load_state_dict(state["average"])
     inputs = {"faces": example_faces()}
     metadata = {"epsilon": repr(config.epsilon), "without": config.without}

@@ -112,7 +112,9 @@ def defense(
     if settings.measures_features:
         tensors = load_tensors("vgg16", weights_from)
         features = VGGFeatures(settings.feature_layers, weights=tensors)
-    networks = {name: deepfakes.load(name, given.get(name)) for name in settings.deepfakes}
+    networks = {
+        name: deepfakes.load(name.partition(":")[0], given.get(name)) for name in settings.deepfakes
+    }
     run = DefenseTrainer(settings, networks, train, val, out, _cache(cache), features, device)
     if start_from is not None and not resume:
         run.start_from(start_from)
@@ -142,7 +144,8 @@ def _weights_by_name(given: list[str], names: tuple[str, ...]) -> dict[str, str]
     """Read ``[NAME=]FILE`` of ``--weights``; without a name it is the only deepfake's.
 
     Raises:
-        ConfigError: a name is missing, or is of no deepfake of the configuration.
+        ConfigError: a name is missing, or is of no deepfake of the configuration; or a deepfake
+            with a label of its own is given no weights of its own.
     """
     found: dict[str, str] = {}
     for text in given:
@@ -157,6 +160,9 @@ def _weights_by_name(given: list[str], names: tuple[str, ...]) -> dict[str, str]
         if name in found:
             raise ConfigError(f"--weights {text}: {name} has been given weights already")
         found[name] = file
+    for name in names:
+        if ":" in name and name not in found:
+            raise ConfigError(f"deepfakes: {name} needs its weights, --weights {name}=FILE")
     return found
 
 

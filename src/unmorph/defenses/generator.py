@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from unmorph.defenses.base import Defense
+from unmorph.resampling import gaussian
+from unmorph.runtime import SIZE
 
 
 class _Level(nn.Module):
@@ -49,10 +51,20 @@ class PerturbationGenerator(Defense):
         epsilon: bound of the perturbation on the scale [-1,1].
         max_width: the most channels of any level; None: as many as it asks for. Nearly all weights
             lie in the deep levels, nearly all the work in the first.
+        smooth: standard deviation in pixels of the Gaussian that the perturbation goes through
+            last, which leaves it low frequencies; 0: none. Not in the paper.
     """
 
+    #: The Gaussian as the matrix that blurs each row and column. Its name has no dot, by which
+    #: `unmorph.weights.tensors` tells that it is not learned.
+    blur: Tensor
+
     def __init__(
-        self, width: int = 64, epsilon: float = 0.05, max_width: int | None = None
+        self,
+        width: int = 64,
+        epsilon: float = 0.05,
+        max_width: int | None = None,
+        smooth: float = 0.0,
     ) -> None:
         super().__init__(epsilon)
         self.width = width
@@ -64,12 +76,16 @@ class PerturbationGenerator(Defense):
         self.first = nn.Conv2d(3, channels[0], 4, 2, 1)
         self.levels = levels
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels[0], 3, 4, 2, 1))
+        self.smooth = smooth
+        if smooth:
+            blur = torch.from_numpy(gaussian(SIZE, smooth))
+            self.register_buffer("blur", blur, persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return the perturbation P(x), (N, 3, 128, 128) in [-epsilon, epsilon]."""
         x = self.last(self.levels(self.first(faces)))
         perturbation: Tensor = self.epsilon * torch.tanh(x)
-        return perturbation
+        return self.blur @ perturbation @ self.blur.T if self.smooth else perturbation
 
     def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return x + P(x) (equation 2); the network needs no labels."""

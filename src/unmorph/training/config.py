@@ -152,9 +152,10 @@ class DefenseConfig:
     """How a perturbation generator is trained against frozen deepfakes (equation 8).
 
     Attributes:
-        deepfakes: the registered deepfakes to defend against, and what L_adv counts for each.
-        width, max_width: channels of the U-Net's first level, and the most of any
-            (`unmorph.defenses.PerturbationGenerator`).
+        deepfakes: the registered deepfakes to defend against, and what L_adv counts for each; a
+            label after a colon ("stargan:other") tells several networks of one kind apart.
+        width, max_width, smooth: channels of the U-Net's first level, the most of any, and by how
+            many pixels the perturbation is blurred (`unmorph.defenses.PerturbationGenerator`).
         epsilon: bound of the perturbation on [-1,1].
         steps, batch_size, learning_rate: as in the paper by default.
         decay: ``constant``, ``cosine`` or ``linear``.
@@ -183,6 +184,7 @@ class DefenseConfig:
     deepfakes: dict[str, float] = field(default_factory=lambda: {"stargan": 1.0})
     width: int = 64
     max_width: int | None = None
+    smooth: float = 0.0
     epsilon: float = 0.05
     steps: int = 200_000
     batch_size: int = 16
@@ -214,6 +216,7 @@ class DefenseConfig:
         if self.max_width is not None:
             _positive(self, "max_width")
         _not_negative(self, "lambda_mag", "lambda_adv", "lambda_feat", "lambda_ssim", "muon")
+        _not_negative(self, "smooth")
         if self.without:
             _one_of("without", self.without, LOSS_TERMS)
         if self.without and self.psnr is not None:

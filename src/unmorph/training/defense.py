@@ -86,7 +86,9 @@ class DefenseTrainer:
         }
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
-        defense = PerturbationGenerator(config.width, config.epsilon, config.max_width)
+        defense = PerturbationGenerator(
+            config.width, config.epsilon, config.max_width, config.smooth
+        )
         self.defense = channels_last(defense).to(self.device)
         self.average = copy.deepcopy(self.defense)
         self.average.eval().requires_grad_(False)
