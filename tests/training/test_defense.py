@@ -301,9 +301,26 @@ def test_a_new_run_starts_from_the_average_of_another(make: Make) -> None:
         started = {k: v for k, v in network.state_dict().items() if k in weights}
         torch.testing.assert_close(started, weights, rtol=0, atol=0)
     assert new.step == 0
+    louder = make(dataclasses.replace(TINY, amplify_start=0.5), folder="louder")
+    louder.start_from(exported)
+    faces = new.val_faces
+    with torch.no_grad():
+        before, after = new.average(faces), louder.average(faces)
+    torch.testing.assert_close(after, before / 2, rtol=0.05, atol=1e-6)
     wide = make(dataclasses.replace(TINY, width=8), folder="wide")
     with pytest.raises(WeightsError, match=r"old\.safetensors: not an exported defense of width 8"):
         wide.start_from(exported)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_statistics_stay_those_of_the_start_where_asked(make: Make, fixed: bool) -> None:
+    run = make(dataclasses.replace(TINY, fixed_statistics=fixed))
+    before = {k: v.clone() for k, v in run.defense.state_dict().items()}
+    run.update()
+    after = run.defense.state_dict()
+    moved = {k for k, v in after.items() if "running" in k and not torch.equal(v, before[k])}
+    assert moved == set() if fixed else len(moved) > 10
+    assert not torch.equal(after["first.weight"], before["first.weight"])
 
 
 def test_an_unlabelled_set_is_refused(train: FaceDataset, cache: Path, tmp_path: Path) -> None:

@@ -87,6 +87,12 @@ class PerturbationGenerator(Defense):
         perturbation: Tensor = self.epsilon * torch.tanh(x)
         return self.blur @ perturbation @ self.blur.T if self.smooth else perturbation
 
+    @torch.no_grad()
+    def amplify_(self, factor: float) -> None:
+        """Multiply the perturbation, as far as its tanh is still linear."""
+        for parameter in self.last.parameters():
+            parameter.mul_(factor)
+
     def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return x + P(x) (equation 2); the network needs no labels."""
         protected: Tensor = faces + self(faces)

@@ -177,6 +177,10 @@ class DefenseConfig:
         channels: where given, what befalls the protected faces before the deepfake gets them: names
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
             one another; one is drawn for each face.
+        amplify_start: factor of the perturbation of the defense that the run starts from
+            (--start-from): what ``smooth`` or another ``epsilon`` takes from it.
+        fixed_statistics: whether batch normalisation keeps the statistics of that defense: small
+            batches tell them badly.
         ema: decay of the moving average of the weights; the average is what is exported.
         seed, precision, compile, report_every: as in `DeepfakeConfig`.
     """
@@ -202,6 +206,8 @@ class DefenseConfig:
     psnr: float | None = None
     relative: bool = False
     channels: dict[str, float] = field(default_factory=dict)
+    amplify_start: float = 1.0
+    fixed_statistics: bool = False
     ema: float = 0.999
     seed: int = 0
     precision: str = "fp32"
@@ -212,7 +218,7 @@ class DefenseConfig:
         _one_of("precision", self.precision, ("fp32", "bf16"))
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "width", "epsilon", "steps", "batch_size", "report_every")
-        _positive(self, "feature_faces")
+        _positive(self, "feature_faces", "amplify_start")
         if self.max_width is not None:
             _positive(self, "max_width")
         _not_negative(self, "lambda_mag", "lambda_adv", "lambda_feat", "lambda_ssim", "muon")

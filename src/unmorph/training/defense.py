@@ -92,6 +92,7 @@ class DefenseTrainer:
         self.defense = channels_last(defense).to(self.device)
         self.average = copy.deepcopy(self.defense)
         self.average.eval().requires_grad_(False)
+        self.defense.train(not config.fixed_statistics)  # normalisation is all that minds
         parameters = list(self.defense.parameters())
         self.optimizers: list[torch.optim.Optimizer] = []
         if config.muon:
@@ -157,7 +158,7 @@ class DefenseTrainer:
         self.batches.restore(state["batches"])
 
     def start_from(self, path: Path) -> None:
-        """Start a new run with the weights of another's export.
+        """Start a new run with the weights of another's export, amplified as configured.
 
         Raises:
             WeightsError: the file is no defense of this width.
@@ -171,6 +172,7 @@ class DefenseTrainer:
             if shapes != wanted:
                 raise WeightsError(f"{path}: not an exported defense of width {self.config.width}")
             network.load_state_dict(weights, strict=False)
+            network.amplify_(self.config.amplify_start)
 
     def run(self, log: RunLog) -> None:
         """Train to the last step.
