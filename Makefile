@@ -52,7 +52,7 @@ report: $(VENV)/dev
 	$(BIN)/unmorph report results/celeba-test.json $(wildcard results/*-whole.json) \
 		results/lfw.json results/ffhq.json \
 		$(wildcard results/deepfakes/*.json) \
-		$(filter-out %/tune-pgd.json %/tune-pgd-100.json,$(wildcard results/paper/*.json)) \
+		$(filter-out results/paper/tune-%,$(wildcard results/paper/*.json)) \
 		results/channels/*.json results/crops/*.json results/photos/*.json \
 		--picture docs/images/channels.png \
 		$(addprefix --picture ,$(wildcard results/paper/*.png results/channels/*.png)) \
