@@ -17,6 +17,7 @@ from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import WeightsError
 from unmorph.export import TOLERANCE, example_faces, export_onnx, round_to_half_
 from unmorph.objectives import adversarial_loss
+from unmorph.resampling import gaussian
 from unmorph.runtime import OnnxClassifier, OnnxDeepfake, OnnxDefense, OnnxGradient
 from unmorph.weights.tensors import read_tensors
 
@@ -71,6 +72,8 @@ def test_defense(tmp_path: Path, smooth: float) -> None:
         assert (expected - faces).abs().max() > 0.03
         np.testing.assert_allclose(defense.protect(faces.numpy()), expected, atol=1e-5)
     check_tensors(network, path)
+    # The export rounded the network's own matrix and not the one that the others share.
+    assert gaussian(128, 1.0).sum(axis=1) == pytest.approx(1, abs=1e-6)
 
 
 def test_deepfake(tmp_path: Path) -> None:

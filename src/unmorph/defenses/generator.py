@@ -78,8 +78,8 @@ class PerturbationGenerator(Defense):
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels[0], 3, 4, 2, 1))
         self.smooth = smooth
         if smooth:
-            blur = torch.from_numpy(gaussian(SIZE, smooth))
-            self.register_buffer("blur", blur, persistent=False)
+            # A copy: an export rounds buffers in place, and others share that array.
+            self.register_buffer("blur", torch.tensor(gaussian(SIZE, smooth)), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return the perturbation P(x), (N, 3, 128, 128) in [-epsilon, epsilon]."""
