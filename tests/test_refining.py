@@ -77,7 +77,6 @@ def test_edits_move_a_refined_face_less(refiner: Refiner, deepfake: StarGAN) -> 
     faces = some_faces()
     labels = torch.from_numpy(refiner.classifier.labels(faces))
     start = refiner.start.protect(faces)
-    # What smooth steps find in noise is little.
     before = moved(deepfake, start, labels)
     sharp = copy.copy(refiner)
     sharp.aim = dataclasses.replace(refiner.aim, smooth=0.0)

@@ -43,7 +43,8 @@ class PerturbationGenerator(Defense):
     convolutions with skip connections, 128x128 down to 1x1 and back.
 
     The output is ``epsilon * tanh(.)``, so ``|P(x)| <= epsilon`` by construction
-    (equal only where float32 rounds the tangent to 1).
+    (equal only where float32 rounds the tangent to 1). A blur after it that an export has rounded
+    may add two parts in ten thousand, which `bounded` cuts off.
 
     Args:
         width: channels of the first level; the next have 2, 4, then 8 times as many. The paper
