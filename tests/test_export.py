@@ -74,6 +74,7 @@ def test_defense(tmp_path: Path, smooth: float) -> None:
     check_tensors(network, path)
     # The export rounded the network's own matrix and not the one that the others share.
     assert gaussian(128, 1.0).sum(axis=1) == pytest.approx(1, abs=1e-6)
+    assert not gaussian(128, 1.0).flags.writeable
 
 
 def test_deepfake(tmp_path: Path) -> None:

@@ -18,10 +18,14 @@ def resampling(side: int, other: int, how: Image.Resampling) -> Floats:
 
 @cache
 def gaussian(side: int, sigma: float) -> Floats:
-    """Return what a Gaussian blur does to one row of pixels, as a matrix (side, side)."""
+    """Return what a Gaussian blur does to one row of pixels, as a matrix (side, side).
+
+    It is shared, and so read-only.
+    """
     place = np.arange(side, dtype=np.float32)
     near = np.exp(-np.square(place[:, None] - place) / (2 * sigma**2))
     found: Floats = near / near.sum(axis=1, keepdims=True)
+    found.setflags(write=False)
     return found
 
 

@@ -164,7 +164,7 @@ def test_times_are_multiples_of_the_generators(record: Record) -> None:
     assert table[2]["method"] == "pgd (steps=10)"
     note = section(document, "Efficiency").note
     assert "a CPU, 2 threads" in note
-    assert note.endswith("commit 0123456789ab, 2026-11-27.")
+    assert note.endswith("deepfake stargan; commit 0123456789ab, 2026-11-27.")
     assert [s.title for s in document.sections] == ["Efficiency"]
 
 

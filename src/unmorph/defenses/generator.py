@@ -79,7 +79,6 @@ class PerturbationGenerator(Defense):
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels[0], 3, 4, 2, 1))
         self.smooth = smooth
         if smooth:
-            # A copy: an export rounds buffers in place, and others share that array.
             self.register_buffer("blur", torch.tensor(gaussian(SIZE, smooth)), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class RestrictedPGD(L2PGD):
         if not self.smooth:
             return values
         rows, columns = (
-            torch.from_numpy(gaussian(side, self.smooth)).to(values) for side in values.shape[2:]
+            torch.tensor(gaussian(side, self.smooth)).to(values) for side in values.shape[2:]
         )
         return rows @ values @ columns.T
 

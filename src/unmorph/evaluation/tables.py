@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def build_report(
     if evaluations:
         sections.append(Section("The runs", "", _run_table(evaluations)))
     introduction = _INTRODUCTION
-    if len({_weights(record.deepfake) for record in evaluations}) > 1:
+    if len({_identity(record.deepfake) for record in evaluations}) > 1:
         introduction += _SEVERAL
     return Document("Evaluation", introduction, sections, pictures)
 
@@ -119,12 +120,17 @@ def _is_papers(record: Record | TimingRecord) -> bool:
     return are_attributes(record.deepfake["edits"])
 
 
-def _set_name(record: Record | TimingRecord) -> str:
-    """Name the faces, and the deepfake too where it is of another kind than the paper's."""
+def _faces(record: Record | TimingRecord) -> str:
+    """Name the faces, with their number."""
     name = str(record.dataset["name"])
     parts = [_SET_NAMES.get(name, name), record.dataset.get("subset")]
+    return f"{' '.join(filter(None, parts))} ({record.dataset['count']:,})"
+
+
+def _set_name(record: Record | TimingRecord) -> str:
+    """Name the faces, and the deepfake too where it is of another kind than the paper's."""
     against = "" if _is_papers(record) else f", {record.deepfake['name']}"
-    return f"{' '.join(filter(None, parts))} ({record.dataset['count']:,}){against}"
+    return f"{_faces(record)}{against}"
 
 
 def _number(summary: Summary | None, decimals: int) -> str:
@@ -158,7 +164,7 @@ def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Yield the records that share faces and deepfake, in the order in which they first appear."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        key = (record.dataset["photos_sha256"], str(sorted(record.deepfake.items())))
+        key = (record.dataset["photos_sha256"], _identity(record.deepfake))
         groups.setdefault(key, []).append(record)
     yield from groups.values()
 
@@ -272,10 +278,11 @@ def _timing_section(record: TimingRecord) -> Section:
             ]
         )
     machine = record.machine
+    weights = f" ({_weights(record.deepfake)})" if "sha256" in record.deepfake else ""
     note = (
-        f"{_set_name(record)}, one face at a time, warm, all in one run on {machine['name']}, "
-        f"{machine['threads']} threads, {machine['device']}; deepfake {record.deepfake['name']} "
-        f"({_weights(record.deepfake)}); commit {(record.commit or '-')[:12]}, {record.created}."
+        f"{_faces(record)}, one face at a time, warm, all in one run on {machine['name']}, "
+        f"{machine['threads']} threads, {machine['device']}; deepfake {record.deepfake['name']}"
+        f"{weights}; commit {(record.commit or '-')[:12]}, {record.created}."
     )
     headings = ("method", "its weights", "seconds a face", "faces", "times the generator", "paper")
     return Section("Efficiency", note, Table(headings, rows))
@@ -403,6 +410,11 @@ def _run_table(records: Sequence[Record]) -> Table:
         "date",
     )
     return Table(headings, rows)
+
+
+def _identity(participant: Mapping[str, Any]) -> str:
+    """Return all that a record says of a participant: what two records must share to compare."""
+    return json.dumps(participant, sort_keys=True)
 
 
 def _weights(participant: Mapping[str, Any]) -> str:
