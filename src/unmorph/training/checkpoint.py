@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from unmorph.errors import ConfigError, WeightsError
+from unmorph.errors import UNREADABLE, ConfigError, WeightsError
 from unmorph.files import whole
 from unmorph.training.config import from_table
-from unmorph.weights.store import UNREADABLE
 
 Config = TypeVar("Config")
 

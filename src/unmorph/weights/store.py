@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmorph.errors import WeightsError
+from unmorph.errors import UNREADABLE, WeightsError
 from unmorph.files import write_whole
 from unmorph.weights.catalog import WeightsEntry, entry
 
@@ -22,18 +20,6 @@ if TYPE_CHECKING:
 
 #: Environment variable that names a folder holding the catalog's files.
 MIRROR_VARIABLE = "UNMORPH_WEIGHTS_FROM"
-
-#: What is raised for damaged files by those who read archives, pickles and tensors.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)
 
 
 def sha256(path: Path) -> str:

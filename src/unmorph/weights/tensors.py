@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unmorph.errors import WeightsError
-from unmorph.weights.store import UNREADABLE
+from unmorph.errors import UNREADABLE, WeightsError
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
