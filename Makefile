@@ -49,9 +49,8 @@ report: $(VENV)/dev
 	$(BIN)/unmorph figure heatmap results/channels/*.json results/crops/*.json \
 		results/photos/*.json \
 		-o docs/images/channels.png
-	$(BIN)/unmorph report results/celeba-test.json $(wildcard results/*-whole.json) \
-		results/lfw.json results/ffhq.json \
-		$(wildcard results/deepfakes/*.json) \
+	$(BIN)/unmorph report results/celeba-test.json results/lfw.json results/ffhq.json \
+		$(wildcard results/deepfakes/*.json) $(wildcard results/paper-200/*.json) \
 		$(filter-out results/paper/tune-%,$(wildcard results/paper/*.json)) \
 		results/channels/*.json results/crops/*.json results/photos/*.json \
 		--picture docs/images/channels.png \
