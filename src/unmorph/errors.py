@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-
 
 class UnmorphError(Exception):
     """The root of all errors that this package raises on purpose."""
@@ -35,16 +32,3 @@ class MissingExtraError(UnmorphError):
     """A part of the package needs an optional dependency that is not installed."""
 
     exit_code = 2
-
-
-#: What is raised for damaged files by those who read archives, pickles and tensors.
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-)

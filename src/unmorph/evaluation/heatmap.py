@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from unmorph.channels import ANSWERS, CROPS, STANDARD
 from unmorph.errors import ConfigError
 from unmorph.evaluation.document import Section, Table
-from unmorph.evaluation.record import Record, method_name
+from unmorph.evaluation.record import Record, key_of, method_name
 
 #: The channel of records that have none.
 NONE = "none"
@@ -62,17 +61,17 @@ def panels(records: Iterable[Record]) -> list[Panel]:
     """Group records; a group of the paper's own protocol alone is left out."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.created):
-        groups[_key(_shared(record))].append(record)
+        groups[key_of(_shared(record))].append(record)
     found = [group for group in groups.values() if any(map(is_hardened, group))]
     titles = _told_apart([(_title(group[0]), _shared(group[0])) for group in found])
     return [_panel(title, group) for title, group in zip(titles, found, strict=True)]
 
 
 def _panel(title: str, group: Sequence[Record]) -> Panel:
-    defenses = {_key(record.defense): record.defense for record in group}
+    defenses = {key_of(record.defense): record.defense for record in group}
     names = _told_apart([(method_name(defense), defense) for defense in defenses.values()])
     name_of = dict(zip(defenses, names, strict=True))
-    cells = {(_channel(record), name_of[_key(record.defense)]): record for record in group}
+    cells = {(_channel(record), name_of[key_of(record.defense)]): record for record in group}
     channels = sorted({row for row, _ in cells}, key=lambda row: (_ORDER.get(row, 99), row))
     return Panel(title, tuple(channels), tuple(names), cells)
 
@@ -84,10 +83,6 @@ def _shared(record: Record) -> dict[str, Any]:
     dataset = record.dataset
     faces = {"photos_sha256": dataset["photos_sha256"], "photos": dataset.get("photos")}
     return {**faces, **record.deepfake, **settings}
-
-
-def _key(entries: Mapping[str, Any]) -> str:
-    return json.dumps(entries, sort_keys=True)
 
 
 def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:

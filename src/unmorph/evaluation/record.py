@@ -103,6 +103,11 @@ def method_name(defense: Mapping[str, Any]) -> str:
     return f"{defense['name']} ({changed})" if changed else str(defense["name"])
 
 
+def key_of(entries: Mapping[str, Any]) -> str:
+    """Return what a record's entries are grouped by: the same text for equal entries."""
+    return json.dumps(entries, sort_keys=True)
+
+
 def write_record(record: Record | TimingRecord, path: str | os.PathLike[str]) -> None:
     """Write a record, whole or not at all."""
     write_json("timing" if isinstance(record, TimingRecord) else "evaluation", asdict(record), path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from unmorph.attributes import are_attributes
 from unmorph.evaluation import paper
 from unmorph.evaluation.document import Document, Picture, Section, Table
 from unmorph.evaluation.heatmap import is_hardened, panel_section, panels
-from unmorph.evaluation.record import Record, TimingRecord, method_name
+from unmorph.evaluation.record import Record, TimingRecord, key_of, method_name
 from unmorph.evaluation.summary import Summary
 
 #: The tables' columns: metric, heading, decimals.
@@ -72,7 +71,7 @@ def build_report(
     if evaluations:
         sections.append(Section("The runs", "", _run_table(evaluations)))
     introduction = _INTRODUCTION
-    if len({_identity(record.deepfake) for record in evaluations}) > 1:
+    if len({key_of(record.deepfake) for record in evaluations}) > 1:
         introduction += _SEVERAL
     return Document("Evaluation", introduction, sections, pictures)
 
@@ -164,7 +163,7 @@ def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Yield the records that share faces and deepfake, in the order in which they first appear."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        key = (record.dataset["photos_sha256"], _identity(record.deepfake))
+        key = (record.dataset["photos_sha256"], key_of(record.deepfake))
         groups.setdefault(key, []).append(record)
     yield from groups.values()
 
@@ -410,11 +409,6 @@ def _run_table(records: Sequence[Record]) -> Table:
         "date",
     )
     return Table(headings, rows)
-
-
-def _identity(participant: Mapping[str, Any]) -> str:
-    """Return all that a record says of a participant: what two records must share to compare."""
-    return json.dumps(participant, sort_keys=True)
 
 
 def _weights(participant: Mapping[str, Any]) -> str:

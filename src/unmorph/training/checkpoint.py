@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from unmorph.errors import UNREADABLE, ConfigError, WeightsError
+from unmorph.errors import ConfigError, WeightsError
 from unmorph.files import whole
 from unmorph.training.config import from_table
+from unmorph.weights.convert import UNREADABLE
 
 Config = TypeVar("Config")
 

@@ -6,10 +6,23 @@ conversion is verified to the bit whatever the download was.
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from pathlib import Path
 
 from unmorph.errors import MissingExtraError
+
+#: What is raised for damaged files by those who read archives, pickles and tensors.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+)
 
 
 def stargan_generator(path: Path) -> bytes:

@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unmorph.errors import UNREADABLE, WeightsError
+from unmorph.errors import WeightsError
 from unmorph.files import write_whole
 from unmorph.weights.catalog import WeightsEntry, entry
+from unmorph.weights.convert import UNREADABLE
 
 if TYPE_CHECKING:
     from torch import Tensor

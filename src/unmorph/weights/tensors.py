@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unmorph.errors import UNREADABLE, WeightsError
+from unmorph.errors import WeightsError
+from unmorph.weights.convert import UNREADABLE
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
