@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unmorph.checking import Checker
+from unmorph.checking import DEEPFAKES, Checker
 from unmorph.datasets.named import load_named
 from unmorph.photo import Photo, decode, encode
-from unmorph.protector import Protector
+from unmorph.protector import DEFAULT_STRENGTH, Protector
+from unmorph.runtime import SHIPPED, shipped_defense
+from unmorph.weights.store import sha256
 
 #: Formats and qualities to try.
 WAYS: tuple[tuple[str, int | None], ...] = (
@@ -90,7 +92,15 @@ def main() -> None:
                 f"({len(pairs)} edits, faces of {rows[-1]['face']:.0f} pixels)"
             )
     if options.out:
-        record: dict[str, Any] = {"original": f"jpeg {ORIGINAL}", "rows": rows}
+        networks = (
+            shipped_defense(DEFAULT_STRENGTH),
+            *(SHIPPED / file for file in DEEPFAKES.values()),
+        )
+        record: dict[str, Any] = {
+            "original": f"jpeg {ORIGINAL}",
+            "networks": {path.name: sha256(path) for path in networks},
+            "rows": rows,
+        }
         options.out.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
