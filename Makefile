@@ -22,7 +22,7 @@ help:
 	@echo "make format  put the code into shape"
 
 demo: $(VENV)/base
-	$(BIN)/unmorph demo --refine 10 --out demo/unmorph-demo.png
+	$(BIN)/unmorph demo --refine 10 --out demo/unmorph-demo.png --overwrite
 
 test: $(VENV)/dev
 	$(BIN)/pytest

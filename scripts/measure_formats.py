@@ -1,10 +1,11 @@
-"""Measure what each file format keeps of the protection, and how large its files are.
+"""Measure what each file format keeps of the protection, and what small or grey faces get of it.
 
 Usage: python scripts/measure_formats.py --lfw LFW --ffhq FFHQ [--limit 10] [-o RECORD]
 
 Photos are protected by the shipped defense, saved and read again; the shipped deepfake's edits of
 the largest face then say what is left of the protection, as `unmorph check` does. FFHQ's are
-enlarged four times, to stand for faces of about a thousand pixels.
+enlarged four times, to stand for faces of about a thousand pixels. LFW's are also shrunk, and made
+grey, and then saved as PNG only.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ WAYS: tuple[tuple[str, int | None], ...] = (
     ("avif", 95),
 )
 
-#: How many times a set's photos are enlarged.
-SCALES = {"lfw": 1, "ffhq": 4}
+#: The photos: of which set, how many times enlarged, whether made grey, and how they are saved.
+SCENES: tuple[tuple[str, float, bool, tuple[tuple[str, int | None], ...]], ...] = (
+    ("lfw", 1, False, WAYS),
+    ("ffhq", 4, False, WAYS),
+    *(("lfw", scale, False, WAYS[:1]) for scale in (1 / 2, 1 / 3, 1 / 4)),
+    ("lfw", 1, True, WAYS[:1]),
+)
 
 #: The quality of the originals, to which sizes are compared.
 ORIGINAL = 92
@@ -49,48 +55,46 @@ def main() -> None:
     options = parser.parse_args()
     checker, protector = Checker.load(), Protector.load()
     rows = []
-    for name, scale in SCALES.items():
+    for name, scale, grey, ways in SCENES:
         dataset = load_named(name, getattr(options, name))
-        suppressions: dict[tuple[str, int | None], list[float]] = {way: [] for way in WAYS}
-        sizes: dict[tuple[str, int | None], list[float]] = {way: [] for way in WAYS}
+        suppressions: dict[tuple[str, int | None], list[float]] = {way: [] for way in ways}
+        sizes: dict[tuple[str, int | None], list[float]] = {way: [] for way in ways}
         sides = []
         for member in dataset.names[: options.limit]:
             picture = dataset.source.read(member)
-            picture = picture.resize(
-                (picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC
-            )
-            photo = Photo(np.asarray(picture))
+            if grey:
+                picture = picture.convert("L").convert("RGB")
+            size = (round(picture.width * scale), round(picture.height * scale))
+            photo = Photo(np.asarray(picture.resize(size, Image.Resampling.BICUBIC)))
             result = protector.protect_photo(photo.pixels, largest=1)
             if not result.faces:
                 continue
             sides.append(result.squares[0].size)
             before = len(encode(photo, "jpeg", quality=ORIGINAL))
-            for form, quality in WAYS:
+            for form, quality in ways:
                 data = encode(Photo(result.pixels), form, quality=quality)
                 there = decode(data, member).pixels
                 face = checker.check(photo.pixels, there, {"none": lambda pixels: pixels})[0]
                 counted = [e.suppression for e in face.channels["none"] if e.counted]
                 suppressions[form, quality] += [s for s in counted if s is not None]
                 sizes[form, quality].append(len(data) / before)
-        for form, quality in WAYS:
+        for form, quality in ways:
             pairs, photos = suppressions[form, quality], sizes[form, quality]
-            s, grown = float(np.mean(pairs)), float(np.mean(photos))
             rows.append(
                 {
                     "set": name,
-                    "face": float(np.median(sides)),
+                    "scale": round(scale, 3),
+                    "grey": grey,
+                    "square": float(np.median(sides)),
                     "format": form,
                     "quality": quality,
                     "photos": len(photos),
                     "pairs": len(pairs),
-                    "s": s,
-                    "size": grown,
+                    "s": float(np.mean(pairs)),
+                    "size": float(np.mean(photos)),
                 }
             )
-            print(
-                f"{name:5} {form:4} {quality!s:4}  s {s:.3f}  {grown:5.2f} times the size  "
-                f"({len(pairs)} edits, faces of {rows[-1]['face']:.0f} pixels)"
-            )
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
     if options.out:
         networks = (
             shipped_defense(DEFAULT_STRENGTH),

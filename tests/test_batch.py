@@ -78,9 +78,8 @@ def test_tidies_up_after_a_kill(album: Path, tmp_path: Path, protector: Protecto
         path.write_text("half")
     os.utime(old, (0, 0))
     os.utime(other, (0, 0))
-    assert [
-        o.status for o in run(protector, jobs, Settings(), {tmp_path / "out": journal(tmp_path)})
-    ]
+    journals = {tmp_path / "out": journal(tmp_path)}
+    assert [o.status for o in run(protector, jobs, Settings(), journals)] == [batch.PROTECTED]
     assert not old.exists()
     assert new.exists()  # perhaps of a run that is at work
     assert other.exists()
@@ -189,3 +188,126 @@ def test_one_file_for_what_it_is_not(album: Path, out: str, form: str | None) ->
 def test_nothing_to_do(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="no photos in"):
         plan([tmp_path], None)
+
+
+def test_what_was_not_made_here_is_not_replaced(
+    album: Path, tmp_path: Path, protector: Protector
+) -> None:
+    out = tmp_path / "out"
+    job = plan([album], out)[0]
+    Image.new("RGB", (200, 200)).save(job.source)
+    assert [o.status for o in run(protector, [job], Settings(), {out: journal(out)})] == ["no face"]
+    job.target.parent.mkdir(parents=True)
+    job.target.write_text("somebody's own")
+    with Image.open(PORTRAIT) as image:
+        image.resize((200, 200)).save(job.source)
+    (outcome,) = run(protector, [job], Settings(), {out: journal(out)})
+    assert outcome.status == batch.FAILED
+    assert "is there already" in str(outcome.error)
+    assert job.target.read_text() == "somebody's own"
+    job.target.unlink()
+    for _ in range(2):  # made here, it may be replaced
+        (outcome,) = run(protector, [job], Settings(), {out: journal(out)})
+        assert outcome.status == batch.PROTECTED
+
+
+def test_what_the_system_refuses_stops_no_other(
+    album: Path, tmp_path: Path, protector: Protector
+) -> None:
+    source = next(album.rglob("*.png"))
+    long = source.with_name("x" * 249 + ".png")  # its result's name would be too long
+    source.rename(long)
+    jobs = plan([long, next(album.rglob("1.png"))], None)
+    first, second = run(protector, jobs, Settings(), {})
+    assert first.status == batch.FAILED
+    assert "File name too long" in str(first.error)
+    assert second.status == batch.PROTECTED
+
+
+def test_a_damaged_result_is_made_again(album: Path, tmp_path: Path, protector: Protector) -> None:
+    out = tmp_path / "out"
+    jobs = plan([album], out)[:2]
+    assert len(list(run(protector, jobs, Settings(), {out: journal(out)}))) == 2
+    jobs[0].target.write_bytes(b"half")
+    assert [journal(out).knows(job) is not None for job in jobs] == [False, True]
+
+
+def test_earlier_results_are_no_photos(album: Path, tmp_path: Path, protector: Protector) -> None:
+    inside = album / "results"
+    assert list(run(protector, plan([album], inside)[:2], Settings(), {inside: journal(inside)}))
+    assert {job.source for job in plan([album], inside)} == set(album.glob("trip-*/*.png"))
+    sources = {job.source for job in plan([album], tmp_path / "elsewhere")}
+    assert sources == set(album.glob("trip-*/*.png"))
+
+
+def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
+    for name in ("a.CR2", "b.cr2", "notes", ".hidden.mov", "x-protected.mov"):
+        (album / name).touch()
+    (tmp_path / "other").mkdir()
+    (album / "link").symlink_to(tmp_path / "other")
+    assert batch.passed_over([album], None) == {".cr2": 2, "no suffix": 2}
+    (album / "gone.jpg").symlink_to(tmp_path / "absent.jpg")
+    assert album / "gone.jpg" in [job.source for job in plan([album], None)]
+
+
+def test_a_folder_out_of_reach_fails(
+    album: Path, protector: Protector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = str(album / "trip-1")
+    scan = os.scandir
+
+    def refuse(path: str | os.PathLike[str]) -> object:
+        if os.fspath(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    jobs = plan([album], None)
+    assert len(jobs) == 9
+    outcomes = {o.source: o for o in run(protector, jobs, Settings(), {album: journal(album)})}
+    assert outcomes.pop(closed).status == batch.FAILED
+    assert {o.status for o in outcomes.values()} == {batch.PROTECTED}
+
+
+@pytest.mark.parametrize(
+    ("side", "mode", "note"),
+    [
+        (200, "RGB", ()),
+        (40, "RGB", ("a face below 64 pixels with hair and chin, little protection",)),
+        (200, "L", ("no colour, little protection",)),
+    ],
+)
+def test_says_where_little_is_to_be_expected(
+    tmp_path: Path, protector: Protector, side: int, mode: str, note: tuple[str, ...]
+) -> None:
+    photo = Image.new("RGB", (320, 240), "grey")
+    with Image.open(PORTRAIT) as image:
+        photo.paste(image.resize((side, side)), (60, 20))
+    photo.convert(mode).save(tmp_path / "photo.png")
+    (outcome,) = run(protector, plan([tmp_path / "photo.png"], None), Settings(), {})
+    assert outcome.status == batch.PROTECTED
+    assert outcome.notes == note
+
+
+def test_ctrl_c_ends_it_at_once(album: Path, tmp_path: Path, defense_file: Path) -> None:
+    code = """
+import time
+from unmorph.cli import main
+from unmorph.protector import Protector
+
+def work(*arguments, **options):
+    print("at work", flush=True)
+    time.sleep(300)
+
+Protector.protect_photo = work
+main()
+"""
+    command = [sys.executable, "-c", code, "protect", str(album), "-o", str(tmp_path / "out")]
+    command += ["--weights", str(defense_file), "--workers", "2"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "stopped: 0 of 12 photos; the same command goes on\n"

@@ -114,16 +114,19 @@ def needs(form: str) -> None:
 def test_damaged_files(form: str, portrait: NDArray[np.uint8], protector: Protector) -> None:
     needs(form)
     data = whole(form, portrait)
-    assert batch.protect_photo(protector, decode(data, "whole"), batch.Settings())[0]
+    assert batch.protect_photo(protector, decode(data, "whole"), "whole", batch.Settings(), "png")[
+        0
+    ]
     random = np.random.default_rng(20_000)
     before, readable = memory(), 0
+    settings = batch.Settings(keep_metadata=True)
     for number in range(COUNT):
         sample = damaged(data, random)
         message = ""
         try:
             with at_most(SECONDS):
                 photo = decode(sample, "damaged", max_megapixels=MEGAPIXELS)
-                batch.protect_photo(protector, photo, batch.Settings(keep_metadata=True))
+                batch.protect_photo(protector, photo, "damaged", settings, photo.format)
         except PhotoError as error:
             message = str(error)
         readable += not message

@@ -238,6 +238,7 @@ def test_keeps_opacity(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     again = read(tmp_path / "out.webp")
     assert again.alpha is not None
     np.testing.assert_array_equal(again.alpha, opacity)
+    np.testing.assert_array_equal(again.pixels, pixels)  # what nothing shows through, too
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
@@ -368,3 +369,98 @@ def test_a_folder_is_made_where_one_can_be(tmp_path: Path, pixels: NDArray[np.ui
     (tmp_path / "file").touch()
     with pytest.raises(PhotoError, match=r"x\.png: cannot be written"):
         write(Photo(pixels), tmp_path / "file" / "x.png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_names_keep_their_letters(tmp_path: Path, pixels: NDArray[np.uint8], suffix: str) -> None:
+    given = {ExifTags.Base.Artist: "Jürgen Müller", ExifTags.Base.Copyright: "© 2024 Zoë"}
+    exif = Image.Exif()
+    exif.update({tag: text.encode() for tag, text in given.items()})
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
+    write(read(tmp_path / "photo.jpg"), tmp_path / f"out{suffix}", keep_metadata=True)
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        found = image.getexif()
+    assert {tag: found[tag].encode("latin-1").decode() for tag in given} == given
+
+
+def test_a_malformed_note_takes_only_itself_away(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    exif = Image.Exif()
+    exif.update({ExifTags.Base.Artist: "Jane", ExifTags.Base.ResolutionUnit: 2})
+    data = exif.tobytes()
+    entry = struct.pack(">HHI", ExifTags.Base.ResolutionUnit, 3, 1)
+    as_text = struct.pack(">HHI", ExifTags.Base.ResolutionUnit, 2, 4) + b"cm\0\0"
+    assert entry in data
+    data = data.replace(data[data.index(entry) :][:12], as_text)
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=data)
+    write(read(tmp_path / "photo.jpg"), tmp_path / "out.jpg", keep_metadata=True)
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert dict(image.getexif()) == {ExifTags.Base.Artist: "Jane"}
+
+
+#: A profile of greys, as dark as their square: what the standard asks for and no more.
+def grey_profile() -> bytes:
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 2) + b"g\0" + bytes(78),
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+        b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">iii", 0xF6D6, 0x10000, 0xD32D),
+        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IH", 1, 0x0200) + bytes(2),
+    }
+    table, body, offset = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        data += bytes(-len(data) % 4)
+        table += struct.pack(">4sII", name, offset + len(body), len(data))
+        body += data
+    size = offset + len(body)
+    head = struct.pack(">I4sI4s4s4s", size, b"none", 0x02100000, b"mntr", b"GRAY", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">iii", 0xF6D6, 0x10000, 0xD32D)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize("form", ["webp", "avif", "png", "jpeg"])
+def test_grey_with_a_profile_of_greys(tmp_path: Path, form: str) -> None:
+    needs(form)
+    levels = np.full((16, 16), 128, np.uint8)
+    Image.fromarray(levels).save(tmp_path / "grey.png", icc_profile=grey_profile())
+    data = encode(read(tmp_path / "grey.png"), form)
+    with Image.open(io.BytesIO(data)) as image:
+        profile = image.info.get("icc_profile")
+        level = image.convert("RGB").getpixel((8, 8))
+    if form in ("webp", "avif"):  # which have no greys: the colours are those that were meant
+        assert profile is None
+        expected = 255 * (1.055 * (128 / 255) ** (2 / 2.4) - 0.055)
+        np.testing.assert_allclose(level, expected, atol=3)
+    else:
+        assert profile == grey_profile()
+        np.testing.assert_allclose(level, 128, atol=1)
+
+
+def test_a_grey_that_stands_for_nothing(tmp_path: Path) -> None:
+    deep = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    Image.fromarray(deep).save(tmp_path / "deep.png", transparency=int(deep[3, 4]))
+    alpha = read(tmp_path / "deep.png").alpha
+    assert alpha is not None
+    assert np.argwhere(alpha == 0).tolist() == [[3, 4]]
+
+
+def test_pillow_without_avif(pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda name: False)
+    with pytest.raises(PhotoError, match=r'pip install "pillow>=11\.3"'):
+        encode(Photo(pixels), "avif")
+
+
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch, pixels: NDArray[np.uint8]) -> None:
+    def fail(image: Image.Image) -> Photo:
+        raise MemoryError
+
+    monkeypatch.setattr("unmorph.photo._decoded", fail)
+    with pytest.raises(PhotoError, match=r"big\.png: does not fit in memory; shrink"):
+        decode(encode(Photo(pixels), "png"), "big.png")
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(
+    tmp_path: Path, pixels: NDArray[np.uint8]
+) -> None:
+    path = tmp_path / ("顔" * 83 + ".png")
+    assert len(path.name.encode()) == 253
+    write(Photo(pixels), path)
+    np.testing.assert_array_equal(read(path).pixels, pixels)

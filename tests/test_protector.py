@@ -73,7 +73,7 @@ def test_only_the_largest(protector: Protector, portrait: NDArray[np.uint8]) -> 
 
 def test_box_by_hand(protector: Protector, portrait: NDArray[np.uint8]) -> None:
     found = protector.protect_photo(portrait)
-    by_hand = protector.protect_photo(portrait, boxes=[found.faces[0].box])
+    by_hand = protector.protect_photo(portrait, largest=0, boxes=[found.faces[0].box])
     assert by_hand.faces == ()
     (one,), (other,) = found.squares, by_hand.squares
     assert abs(one.size - other.size) < 0.1 * one.size
@@ -82,8 +82,6 @@ def test_box_by_hand(protector: Protector, portrait: NDArray[np.uint8]) -> None:
     both = protector.protect_photo(portrait, boxes=[(20, 400, 60, 450)])
     assert both.faces[0].box == found.faces[0].box
     assert len(both.squares) == 2
-    with pytest.raises(PhotoError, match="outside"):
-        protector.protect_photo(portrait, boxes=[(900, 900, 999, 999)])
 
 
 def test_face_at_the_border(protector: Protector, portrait: NDArray[np.uint8]) -> None:
@@ -160,3 +158,42 @@ def test_convenience_loads_the_shipped_defense_once(
     monkeypatch.setitem(runtime.DEFENSES, "subtle", Path("gone.onnx"))
     np.testing.assert_array_equal(unmorph.protect(portrait), expected)
     module._default_protector.cache_clear()
+
+
+def test_a_box_at_a_face_that_is_found(protector: Protector, portrait: NDArray[np.uint8]) -> None:
+    crowd = np.concatenate([portrait[::2, ::2], portrait[::2, ::2]], axis=1)
+    found = protector.protect_photo(crowd)
+    assert len(found.squares) == 2
+    other = found.faces[1]
+    result = protector.protect_photo(crowd, largest=1, boxes=[other.box, other.box])
+    assert result.squares == found.squares  # framed as found, and once
+    np.testing.assert_array_equal(result.pixels, found.pixels)
+    by_hand = protector.protect_photo(crowd, largest=0, boxes=[other.box])
+    assert by_hand.faces == ()
+    assert by_hand.squares[0].same_face(found.squares[1])
+
+
+@pytest.mark.parametrize("box", [(900, 900, 999, 999), (0, 0, 2000, 2000), (-90, 0, 20, 100)])
+def test_a_box_that_shows_no_photo(
+    protector: Protector, portrait: NDArray[np.uint8], box: tuple[float, float, float, float]
+) -> None:
+    with pytest.raises(PhotoError, match="outside"):
+        protector.protect_photo(portrait, boxes=[box])
+
+
+def test_what_is_no_photo_or_no_faces(protector: Protector, portrait: NDArray[np.uint8]) -> None:
+    for photo in ("me.jpg", None):
+        with pytest.raises(TypeError, match=r"unmorph\.photo\.read\(path\)\.pixels"):
+            protector.protect(photo)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected a photo"):
+        protector.protect(portrait[:0])
+    faces = np.zeros((1, 3, 128, 128), np.float32)
+    for wrong in (faces + 200, faces + np.float32("nan")):
+        with pytest.raises(ValueError, match="bytes / 127"):
+            protector.protect_faces(wrong)
+
+
+@pytest.mark.parametrize("steps", [-1, 1000, 2.5, "x"])
+def test_steps_that_cannot_be_made(steps: int) -> None:
+    with pytest.raises(ConfigError, match="expected a number of steps, 0 to 100"):
+        Protector.load(refine=steps)

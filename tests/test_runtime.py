@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -76,6 +77,26 @@ def test_absent_damaged_and_mistaken_files(tmp_path: Path, deepfake_file: Path) 
         OnnxDeepfake(damaged)
     with pytest.raises(WeightsError, match="expected one from faces to perturbation"):
         OnnxDefense(deepfake_file)
+
+
+def test_a_network_for_other_faces(deepfake_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(deepfake_file)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 256
+    onnx.save(model, tmp_path / "large.onnx")
+    with pytest.raises(WeightsError, match=r"large\.onnx: .*; expected \(N, 3, 128, 128\)"):
+        OnnxDeepfake(tmp_path / "large.onnx")
+
+
+def test_a_network_that_fails_is_named(save_network: Callable[..., Path]) -> None:
+    path = save_network(
+        "wrong.onnx",
+        [helper.make_node("Reshape", ["faces", "shape"], ["perturbation"])],
+        {"shape": [7]},
+        ("perturbation", ("M",)),
+        {"epsilon": "0.05"},
+    )
+    with pytest.raises(WeightsError, match=r"wrong\.onnx: the network fails: "):
+        OnnxDefense(path, threads=1).protect(faces(1))
 
 
 @pytest.mark.parametrize("metadata", [{}, {"epsilon": "much"}])

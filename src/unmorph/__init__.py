@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from unmorph.protector import ProtectedPhoto, Protector, protect
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     # ONNX Runtime takes a moment to load: only whoever protects a photo waits for it.
     if name in __all__:

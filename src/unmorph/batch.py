@@ -10,14 +10,19 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unmorph import __version__
-from unmorph.errors import ConfigError, PhotoError, WeightsError
+from unmorph.errors import ConfigError, PhotoError, UnmorphError, WeightsError
+from unmorph.faces.crop import Square
 from unmorph.files import PARTIAL, write_whole
 from unmorph.photo import (
     MAX_MEGAPIXELS,
@@ -36,6 +41,10 @@ MARK = "-protected"
 
 #: The journal's file, in the folder of the results.
 JOURNAL = ".unmorph-journal.jsonl"
+
+#: A face whose square (`unmorph.faces.crop.frame`) has shorter sides than this, in pixels, holds
+#: too little of the perturbation's detail (`results/formats.json`).
+SMALL = 64
 
 #: From this age on, in seconds, a half-written file is what a killed run left behind.
 _ABANDONED = 60
@@ -105,6 +114,8 @@ class Outcome:
     bytes_after: int = 0
     #: What was left behind on reading the photo.
     losses: tuple[str, ...] = ()
+    #: Why less of the protection is to be expected than usual.
+    notes: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -121,6 +132,9 @@ class Journal:
     Args:
         folder: the folder of the results.
         settings: what else, beside the photo, the results depend on.
+
+    Raises:
+        PhotoError: it cannot be read.
     """
 
     def __init__(self, folder: Path, settings: str) -> None:
@@ -128,14 +142,22 @@ class Journal:
         self._settings = settings
         self._lock = threading.Lock()
         self._entries: dict[str, dict[str, Any]] = {}
+        self._made: set[str] = set()
         self._torn = False
         if self.path.is_file():
-            text = self.path.read_text("utf-8", errors="replace")
+            try:
+                text = self.path.read_text("utf-8", errors="replace")
+            except OSError as error:
+                raise PhotoError(
+                    f"{self.path}: the journal of earlier results cannot be read: {error.strerror}"
+                ) from error
             self._torn = bool(text) and not text.endswith("\n")
             for line in text.splitlines():
                 try:
                     entry = json.loads(line)
                     self._entries[entry["target"]] = entry
+                    if entry.get("status") in (BEGUN, PROTECTED):
+                        self._made.add(entry["target"])
                 except (ValueError, TypeError, KeyError):
                     continue  # the line at which a run was killed
 
@@ -144,7 +166,7 @@ class Journal:
         entry = self._entries.get(job.key)
         if entry is None or not entry.items() >= self._state(job).items():
             return None
-        if entry.get("status") == PROTECTED and not job.target.is_file():
+        if entry.get("status") == PROTECTED and not _is_whole(job.target, entry.get("written")):
             return None
         if entry.get("status") == NO_FACE:
             return Outcome(str(job.source), NO_FACE)
@@ -162,9 +184,17 @@ class Journal:
             photo = place if place in places else _file(entry)
             yield (target.parent, target.suffix, photo), target
 
+    def made(self) -> Iterator[Path]:
+        """Yield the results that a run of this folder's made, or began."""
+        return (self.path.parent / key for key in self._made)
+
     def owns(self, job: Job) -> bool:
-        """Return whether a run of this folder's made, or began, the result that is there."""
-        return job.key in self._entries
+        """Return whether a run of this folder's made, or began, the result that is there.
+
+        A photo without a face was noted too, but nothing was written for it: a file there is
+        somebody's own.
+        """
+        return job.key in self._made
 
     def begin(self, job: Job) -> None:
         """Note that a result is about to be written."""
@@ -172,7 +202,8 @@ class Journal:
 
     def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
         """Note what became of a photo; ``state`` is that of `state` before it was read."""
-        self._append(job, {**state, "status": outcome.status, "faces": outcome.faces})
+        entry = {**state, "status": outcome.status, "faces": outcome.faces}
+        self._append(job, {**entry, "written": outcome.bytes_after})
 
     def _append(self, job: Job, entry: dict[str, Any]) -> None:
         names = {"target": job.key, "source": job.source.name, "place": _place(job.source)}
@@ -199,6 +230,11 @@ class Journal:
 
     def _state(self, job: Job) -> dict[str, Any]:
         return {"target": job.key, "settings": self._settings, **_stat(job.source)}
+
+
+def _is_whole(result: Path, size: int | None) -> bool:
+    """Return whether a result is there, and of its size where a journal tells that."""
+    return result.is_file() and size in (None, result.stat().st_size)
 
 
 def _place(photo: Path) -> str:
@@ -236,8 +272,9 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
 
     Raises:
         PhotoError: there are no photos.
-        ConfigError: ``out`` is one file for several photos, or of another format; or results would
-            lie among the photos of a folder, where the next run takes them for photos.
+        ConfigError: ``out`` is one file for several photos, of another format, or of one that
+            cannot be written; or results would lie among the photos of a folder, where the next
+            run takes them for photos.
     """
     found = list({photo: (inner, root) for photo, inner, root in _photos(photos, out)}.items())
     if not found:
@@ -245,6 +282,8 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
     if out is not None and names_file(out):
         if len(found) > 1 or photos[0].is_dir():
             raise ConfigError(f"{out} is one file, but there are more photos: name a folder")
+        if out.suffix.lower() not in WRITABLE:
+            raise ConfigError(f"{out}: cannot write this format; choose {', '.join(WRITABLE)}")
         if form is not None and WRITABLE.get(out.suffix.lower()) != form:
             raise ConfigError(f"{out} is not what a file in the format {form} is called")
         return [Job(found[0][0], out)]
@@ -360,15 +399,30 @@ def run(
             outcome = _protect_file(protector, job, settings, journal)
             if journal is not None:
                 journal.add(job, state, outcome)
-        except PhotoError as error:
+        except UnmorphError as error:
             outcome = Outcome(str(job.source), FAILED, error=str(error))
-        except MemoryError:
-            error_text = f"{job.source}: does not fit in memory; shrink it first"
-            outcome = Outcome(str(job.source), FAILED, error=error_text)
+        except OSError as error:  # a name too long for a result, a folder out of reach
+            text = f"{job.source}: {job.target}: {error.strerror or error}"
+            outcome = Outcome(str(job.source), FAILED, error=text)
         return dataclasses.replace(outcome, seconds=time.perf_counter() - start)
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         yield from pool.map(work, jobs)
+    finally:  # whoever stops listening need not wait for the photos at work
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def refuse_unwritable(jobs: Iterable[Job]) -> None:
+    """Refuse, before the work, what could not be written.
+
+    Raises:
+        PhotoError: a folder of results is out of reach; the message names it.
+    """
+    for folder in {job.target.parent for job in jobs}:
+        there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PhotoError(f"{there}: cannot be written to; name another folder with --out")
 
 
 def refuse_existing(source: Path, target: Path) -> None:
@@ -385,55 +439,73 @@ def refuse_existing(source: Path, target: Path) -> None:
 
 
 def protect_photo(
-    protector: Protector, photo: Photo, settings: Settings, form: str | None = None
+    protector: Protector, photo: Photo, name: str, settings: Settings, form: str
 ) -> tuple[bytes | None, Outcome]:
-    """Return a photo's protected file, or None where it shows no face, and what became of it."""
-    result = protector.protect_photo(photo.pixels, largest=settings.largest, boxes=settings.boxes)
-    if not result.squares:
-        return None, Outcome("", NO_FACE, losses=photo.losses)
-    form = form or settings.format or photo.format
-    data = encode(
-        dataclasses.replace(photo, pixels=result.pixels),
-        form,
-        quality=settings.quality,
-        keep_metadata=settings.keep_metadata,
-        keep_location=settings.keep_location,
-    )
+    """Return a photo's protected file, or None where it shows no face, and what became of it.
+
+    Raises:
+        PhotoError: it cannot be protected or written; the message calls it ``name``.
+    """
+    largest, boxes = settings.largest, settings.boxes
+    try:
+        result = protector.protect_photo(photo.pixels, largest=largest, boxes=boxes)
+        if not result.squares:
+            return None, Outcome(name, NO_FACE, losses=photo.losses)
+        notes = _notes(photo.pixels, result.squares)
+        data = encode(
+            dataclasses.replace(photo, pixels=result.pixels),
+            form,
+            quality=settings.quality,
+            keep_metadata=settings.keep_metadata,
+            keep_location=settings.keep_location,
+        )
+    except PhotoError as error:
+        raise PhotoError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise PhotoError(f"{name}: does not fit in memory; shrink it first") from error
     psnr = None if result.psnr == float("inf") else result.psnr
     outcome = Outcome(
-        "",
+        name,
         PROTECTED,
         faces=len(result.squares),
         psnr=psnr,
         bytes_after=len(data),
         losses=losses_as(photo, form),
+        notes=notes,
     )
     return data, outcome
+
+
+def _notes(pixels: NDArray[np.uint8], squares: Sequence[Square]) -> tuple[str, ...]:
+    """Return why faces in some squares of a photo are hardly protected."""
+    notes = []
+    if all(_is_grey(pixels, square) for square in squares):
+        notes.append("no colour, little protection")
+    elif small := [square.size for square in squares if square.size < SMALL]:
+        faces = "a face" if len(small) == 1 else f"{len(small)} faces"
+        notes.append(f"{faces} below {SMALL} pixels with hair and chin, little protection")
+    return tuple(notes)
+
+
+def _is_grey(pixels: NDArray[np.uint8], square: Square) -> bool:
+    left, top, right, bottom = square.within(pixels)
+    inside = pixels[top:bottom, left:right]
+    return bool((inside == inside[..., :1]).all())
 
 
 def _protect_file(
     protector: Protector, job: Job, settings: Settings, journal: Journal | None
 ) -> Outcome:
-    form = WRITABLE.get(job.target.suffix.lower())
-    if form is None:
-        raise PhotoError(f"{job.target}: cannot write this format; choose {', '.join(WRITABLE)}")
+    form = WRITABLE[job.target.suffix.lower()]
     photo = read(job.source, max_megapixels=settings.max_megapixels)
-    try:
-        data, outcome = protect_photo(protector, photo, settings, form)
-    except PhotoError as error:
-        raise PhotoError(f"{job.source}: {error}") from error
+    data, outcome = protect_photo(protector, photo, str(job.source), settings, form)
+    outcome = dataclasses.replace(outcome, bytes_before=job.source.stat().st_size)
     if data is None:
-        return dataclasses.replace(outcome, source=str(job.source))
-    try:
-        before = job.source.stat().st_size
-    except OSError as error:
-        raise PhotoError(f"{job.source}: cannot be read: {error}") from error
+        return outcome
     if journal is not None:
         journal.begin(job)
     write_whole(job.target, data, PhotoError)
-    return dataclasses.replace(
-        outcome, source=str(job.source), target=str(job.target), bytes_before=before
-    )
+    return dataclasses.replace(outcome, target=str(job.target))
 
 
 def _tidy(folders: Iterable[Path]) -> None:
@@ -452,24 +524,55 @@ def _numbers() -> Iterator[str]:
 
 
 def _photos(paths: Sequence[Path], out: Path | None) -> Iterator[tuple[Path, Path, Path | None]]:
-    """Yield the photos at ``paths``, each with its path inside the named folder, and the folder.
-
-    Hidden files, our own results and whatever lies below ``out`` are no photos.
-    """
+    """Yield the photos at ``paths``, each with its path inside the named folder, and the folder."""
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name), None
             continue
-        results = None if out is None else out.resolve()
-        if results is not None and path.resolve() not in results.parents:
-            results = None
-        for inner in sorted(path.rglob("*")):
-            name = inner.relative_to(path)
-            if (
-                inner.suffix.lower() in READABLE
-                and not inner.stem.endswith(MARK)
-                and not any(part.startswith(".") for part in name.parts)
-                and (results is None or results not in inner.resolve().parents)
-                and inner.is_file()
-            ):
-                yield inner, name, path
+        for inner in _inside(path, out):
+            # A folder out of reach is a photo that fails, when its turn comes.
+            if inner.suffix.lower() in READABLE or _is_folder(inner):
+                yield inner, inner.relative_to(path), path
+
+
+def passed_over(paths: Sequence[Path], out: Path | None) -> Counter[str]:
+    """Return how many files in the folders among ``paths`` are taken for no photos, by suffix.
+
+    Folders that are links are among them; hidden files and our own results are not.
+    """
+    kinds: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            others = (p for p in _inside(path, out) if p.suffix.lower() not in READABLE)
+            kinds.update(p.suffix.lower() or "no suffix" for p in others if not _is_folder(p))
+    return kinds
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _inside(folder: Path, out: Path | None) -> list[Path]:
+    """Return the files of a folder, links to folders, and sub-folders out of reach, in order.
+
+    Hidden ones, our own results and whatever lies below ``out`` are not among them.
+    """
+    results = None if out is None else out.resolve()
+    found: list[Path] = []
+    made: set[Path] = set()
+
+    def note(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for name, folders, files in os.walk(folder, onerror=note):
+        here = Path(name)
+        if JOURNAL in files:
+            made.update(Journal(here, "").made())
+        links = [inner for inner in folders if (here / inner).is_symlink()]
+        folders[:] = [
+            inner
+            for inner in folders
+            if not inner.startswith(".") and (here / inner).resolve() != results
+        ]
+        found += [here / inner for inner in (*files, *links) if not inner.startswith(".")]
+    return sorted(path for path in found if path not in made and not path.stem.endswith(MARK))

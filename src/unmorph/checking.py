@@ -222,7 +222,7 @@ def cut(photo: Pixels, squares: Sequence[Square], original: Pixels) -> Floats:
     """Return the squares of ``original`` cut out of another copy of it, (N, 3, 128, 128).
 
     Raises:
-        PhotoError: their shapes are not those of two copies of one picture.
+        PhotoError: their shapes are not those of two copies of one picture, or the copy is tiny.
     """
     (height, width), (old_height, old_width) = photo.shape[:2], original.shape[:2]
     if abs(width * old_height - height * old_width) > max(width, height, old_width, old_height):
@@ -235,6 +235,8 @@ def cut(photo: Pixels, squares: Sequence[Square], original: Pixels) -> Floats:
         Square(round(s.left * scale), round(s.top * scale), max(1, round(s.size * scale)))
         for s in squares
     ]
+    if not all(square.overlaps(photo) for square in scaled):
+        raise PhotoError(f"a copy of {width} x {height} pixels is too small to show a face")
     return np.stack([crop_square(photo, square) for square in scaled])
 
 

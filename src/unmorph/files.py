@@ -25,7 +25,8 @@ def whole(path: Path, error: type[UnmorphError]) -> Iterator[Path]:
         path: the file.
         error: what is raised, with the file's name, where it cannot be written.
     """
-    partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}{PARTIAL}")
+    # Without the file's own name: what is as long as a name may be leaves no room for more.
+    partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

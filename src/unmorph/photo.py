@@ -8,13 +8,14 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError, features
 
 from unmorph.errors import ConfigError, PhotoError
 from unmorph.files import write_whole
@@ -52,7 +53,10 @@ _FORMATS = {
     # PNG fast rather than small. TIFF not compressed: Pillow then cannot write EXIF folders.
     "png": _Format("PNG", (".png",), {"compress_level": 1}),
     "jpeg": _Format("JPEG", (".jpg", ".jpeg", ".jpe"), {"quality": 95}, {"subsampling": 0}),
-    "webp": _Format("WEBP", (".webp",), {"lossless": True, "method": 1}, {"method": 4}),
+    # Exact: the colours under full transparency too.
+    "webp": _Format(
+        "WEBP", (".webp",), {"lossless": True, "exact": True, "method": 1}, {"method": 4}
+    ),
     "tiff": _Format("TIFF", (".tif", ".tiff"), {}),
     "avif": _Format("AVIF", (".avif",), {"quality": 95}, {"subsampling": "4:4:4", "speed": 8}),
     "heic": _Format("HEIF", (".heic", ".heif"), {"quality": 95}, {"chroma": 444}),
@@ -87,7 +91,6 @@ _DAMAGED = (
     AttributeError,
     LookupError,
     OverflowError,
-    MemoryError,
     RuntimeError,
     struct.error,
     zlib.error,
@@ -203,16 +206,20 @@ def encode(
     form = _FORMATS[format]
     if form.name == "HEIF" and not _learn_heic():
         raise PhotoError(_NEEDS_HEIC)
+    if form.name == "AVIF" and not features.check("avif"):
+        raise PhotoError(NEEDS_AVIF)
     options = {**(form.lossy or {}), **form.best}
     if quality is not None and form.lossy is not None:
         options = {**form.lossy, "quality": quality}
-    if photo.icc_profile:
-        options["icc_profile"] = photo.icc_profile
+    image, profile = _encodable(photo, form.name)
+    if profile:
+        options["icc_profile"] = profile
     if keep_metadata and photo.exif is not None:
-        options["exif"] = _chosen(photo.exif, keep_location)
+        notes = _chosen(photo.exif, keep_location)
+        options["exif"] = _for_tiff(notes) if form.name == "TIFF" else notes
     file = io.BytesIO()
     try:
-        _encodable(photo, form.name).save(file, form.name, **options)
+        image.save(file, form.name, **options)
     except (KeyError, OSError, ValueError, RuntimeError) as error:
         raise PhotoError(f"cannot be written as {format}: {error}") from error
     return file.getvalue()
@@ -269,6 +276,9 @@ def suffix_for(suffix: str, format: str | None = None) -> str:  # noqa: A002
 
 _NEEDS_HEIC = 'HEIC needs pillow-heif: pip install "unmorph[heic]"'
 
+#: What to say where a file is to be AVIF and Pillow is too old for it.
+NEEDS_AVIF = 'this Pillow has no AVIF: pip install "pillow>=11.3"'
+
 
 def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
     start = file.read(12)
@@ -294,6 +304,8 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
         raise PhotoError(f"{name}: not an image that can be read") from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{name}: far too many pixels; shrink the photo first") from error
+    except MemoryError as error:
+        raise PhotoError(f"{name}: does not fit in memory; shrink the photo first") from error
     except _DAMAGED as error:
         # One line, whatever a decoder's message holds.
         reason = " ".join(str(error).split())
@@ -323,7 +335,7 @@ def _decoded(image: Image.Image) -> Photo:
     has_alpha = image.has_transparency_data
     form = _own_format(image)
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        image = _eight_bits(image)
     elif image.mode == "CMYK":
         image = _light(image, profile)
     wanted = "RGBA" if has_alpha else "RGB"
@@ -334,6 +346,16 @@ def _decoded(image: Image.Image) -> Photo:
     pixels = _pixels(upright.convert("RGB") if has_alpha else upright)
     notes = _shareable(exif) if exif else None
     return Photo(pixels, alpha, grey, None if converted else profile, notes, form, losses)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return a grey image of 16 bits with 8 of them, and with the grey that stands for nothing."""
+    deep = np.asarray(image)
+    shallow = Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        opaque = deep != image.info["transparency"]
+        shallow.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return shallow
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -361,15 +383,16 @@ def _losses(image: Image.Image) -> tuple[str, ...]:
 
 
 def _light(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an image of inks as sRGB, through its colour profile where that is usable."""
+    """Return an image of inks or greys as sRGB, through its colour profile where that is usable."""
     if profile:
         try:
-            inks = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             screen = ImageCms.createProfile("sRGB")
-            seen = ImageCms.profileToProfile(image, inks, screen, outputMode="RGB")
+            seen = ImageCms.profileToProfile(image, meant, screen, outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
             return image.convert("RGB")
         if seen is not None:
+            seen.info.pop("icc_profile", None)  # sRGB's, which goes without saying
             return seen
     return image.convert("RGB")
 
@@ -386,22 +409,52 @@ def _exif(image: Image.Image) -> Image.Exif | None:
 
 
 def _shareable(exif: Image.Exif) -> Image.Exif | None:
-    """Return what may be kept, or None where that cannot be written."""
-    kept = Image.Exif()
-    for tag in _KEPT:
-        if tag in exif:
-            kept[tag] = exif[tag]
+    """Return what may be kept and can be written, or None where that is nothing."""
     settings = exif.get_ifd(ExifTags.IFD.Exif)
-    if settings:
-        kept[ExifTags.IFD.Exif] = {t: v for t, v in settings.items() if t not in _DROPPED}
-    location = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    if location:
-        kept[ExifTags.IFD.GPSInfo] = dict(location)
-    try:
-        kept.tobytes()
-    except _DAMAGED:
-        return None
+    kept = Image.Exif()
+    kept.update(_writable({tag: exif[tag] for tag in _KEPT if tag in exif}))
+    for folder, tags in (
+        (ExifTags.IFD.Exif, {tag: settings[tag] for tag in settings if tag not in _DROPPED}),
+        (ExifTags.IFD.GPSInfo, exif.get_ifd(ExifTags.IFD.GPSInfo)),
+    ):
+        if written := _writable(tags, folder):
+            kept[folder] = written
     return kept if len(kept) else None
+
+
+def _writable(tags: Mapping[int, Any], folder: int | None = None) -> dict[int, Any]:
+    """Return the tags of a folder, or of the first, but for those that cannot be written."""
+    given = _in_bytes(tags)
+
+    def writes(some: dict[int, Any]) -> bool:
+        notes = Image.Exif()
+        notes.update(some if folder is None else {folder: some})
+        try:
+            notes.tobytes()
+        except _DAMAGED:
+            return False
+        return True
+
+    return given if writes(given) else {t: v for t, v in given.items() if writes({t: v})}
+
+
+def _in_bytes(tags: Mapping[int, Any]) -> dict[int, Any]:
+    """Return tags with other text than ASCII as the bytes that it was.
+
+    Pillow reads text as Latin-1, and writes what is no ASCII as question marks.
+    """
+    return {
+        tag: value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
+        for tag, value in tags.items()
+    }
+
+
+def _for_tiff(notes: bytes) -> Image.Exif:
+    """Return notes as Pillow writes them to a TIFF, without question marks for letters."""
+    exif = Image.Exif()
+    exif.load(notes)
+    exif.update(_in_bytes({tag: exif[tag] for tag in _KEPT if tag in exif}))
+    return exif
 
 
 def _chosen(exif: Image.Exif, keep_location: bool) -> bytes:
@@ -412,14 +465,21 @@ def _chosen(exif: Image.Exif, keep_location: bool) -> bytes:
     return chosen.tobytes()
 
 
+#: Kinds of file that have no greyscale.
+_COLOURED = ("WEBP", "AVIF")
+
+
 def _holds_opacity(kind: str) -> bool:
     return kind != "JPEG"
 
 
-def _encodable(photo: Photo, kind: str) -> Image.Image:
-    image = Image.fromarray(photo.pixels)
+def _encodable(photo: Photo, kind: str) -> tuple[Image.Image, bytes | None]:
+    """Return the image to be written as a kind of file, and the profile of its colours."""
+    image, profile = Image.fromarray(photo.pixels), photo.icc_profile
     if photo.grey:
         image = image.convert("L")
+        if profile and kind in _COLOURED:  # where a profile of greys would be of no use
+            image, profile = _light(image, profile), None
     if photo.alpha is not None and _holds_opacity(kind):
         image.putalpha(Image.fromarray(photo.alpha))
-    return image
+    return image, profile

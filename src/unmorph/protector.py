@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmorph.bounds import without_colour
-from unmorph.errors import PhotoError
+from unmorph.errors import ConfigError, PhotoError
 from unmorph.faces.crop import Square, crop_square, frame, frame_box, paste_perturbations
 from unmorph.faces.detect import Face, FaceDetector
 from unmorph.refining import AIMS, Refiner
@@ -20,6 +20,12 @@ from unmorph.runtime import FaceDefense, Floats, OnnxDefense, shipped_defense
 
 #: The strength of the shipped defense where none is named.
 DEFAULT_STRENGTH = "subtle"
+
+#: The share of a face by hand that the photo shows at least.
+_WITHIN = 0.25
+
+#: More gradient steps than anybody waits for.
+MOST_STEPS = 100
 
 #: Rows of a photo that are compared at once.
 _ROWS = 64
@@ -75,10 +81,12 @@ class Protector:
             threads: how many cores to use; all of them by default.
 
         Raises:
-            ConfigError: there is no such strength.
+            ConfigError: there is no such strength, or so many steps.
             WeightsError: a network is absent, damaged, or not a defense.
         """
         shipped = shipped_defense(strength)  # refuses a strength that there is not
+        if not (isinstance(refine, int) and 0 <= refine <= MOST_STEPS):
+            raise ConfigError(f"refine={refine!r}: expected a number of steps, 0 to {MOST_STEPS}")
         defense: FaceDefense = OnnxDefense(weights or shipped, threads)
         if refine:
             defense = Refiner.load(defense, refine, AIMS[strength], threads=threads)
@@ -107,29 +115,38 @@ class Protector:
             photo: (height, width, 3) uint8, RGB, upright.
             largest: protect only so many of the largest faces that the detector finds, which is
                 not asked where it is 0; all by default.
-            boxes: left, top, right, bottom of more faces, from forehead to chin; what the
-                detector finds at the same place is left to them.
+            boxes: left, top, right, bottom of more faces, from forehead to chin; where the
+                detector finds the face, it is protected as found, which frames it better.
 
         Raises:
             ValueError: the photo is of another kind.
-            PhotoError: a box lies outside it.
+            TypeError: it is no array.
+            PhotoError: most of a box lies outside it.
         """
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+        if not isinstance(photo, np.ndarray):
+            raise TypeError(
+                f"expected a photo as an array, got {type(photo).__name__}; "
+                "unmorph.photo.read(path).pixels is that of a file"
+            )
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
             raise ValueError(
                 "expected a photo as (height, width, 3) uint8, got "
                 f"{tuple(photo.shape)} {photo.dtype}"
             )
         start = time.perf_counter()
-        by_hand = [frame_box(box) for box in boxes]
-        for box, square in zip(boxes, by_hand, strict=True):
-            if not square.overlaps(photo):
-                raise PhotoError(f"the box {box} lies outside the photo")
+        for box in boxes:
+            if _share_within(box, photo) < _WITHIN:
+                raise PhotoError(f"the box {box} lies outside the photo, or most of it does")
         detected = [] if largest == 0 else self.detector.detect(photo)
-        found = ((face, frame(face.landmarks)) for face in detected)
-        visible = [(face, square) for face, square in found if square.overlaps(photo)][:largest]
-        visible = [pair for pair in visible if not any(map(pair[1].same_face, by_hand))]
-        faces = tuple(face for face, _ in visible)
-        squares = (*(square for _, square in visible), *by_hand)
+        found = [(face, frame(face.landmarks)) for face in detected]
+        visible = [(face, square) for face, square in found if square.overlaps(photo)]
+        wanted, by_hand = visible[:largest], []
+        for square in map(frame_box, boxes):
+            same = [pair for pair in visible if pair[1].same_face(square)][:1]
+            wanted += [pair for pair in same if all(pair is not other for other in wanted)]
+            by_hand += [] if same else [square]
+        faces = tuple(face for face, _ in wanted)
+        squares = (*(square for _, square in wanted), *by_hand)
         protected = self._protected(photo, squares)
         psnr = _psnr(photo, protected, squares)
         return ProtectedPhoto(protected, faces, squares, psnr, time.perf_counter() - start)
@@ -140,7 +157,12 @@ class Protector:
         Args:
             faces: (N, 3, 128, 128) float32 in [-1, 1], framed as the paper does; the result stays
                 within the defense's epsilon of them.
+
+        Raises:
+            ValueError: they are of another shape, or not within [-1, 1].
         """
+        if not (np.abs(faces) <= 1).all():  # nor is anything that is no number
+            raise ValueError("expected faces on the scale [-1, 1]: bytes / 127.5 - 1")
         return self.defense.protect(faces)
 
     def _protected(
@@ -169,6 +191,15 @@ def protect(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @cache
 def _default_protector() -> Protector:
     return Protector.load()
+
+
+def _share_within(box: tuple[float, float, float, float], photo: NDArray[np.uint8]) -> float:
+    """Return how much of a box's area a photo shows, 0 to 1."""
+    left, top, right, bottom = box
+    height, width = photo.shape[:2]
+    across: float = max(0, min(right, width) - max(left, 0))
+    down: float = max(0, min(bottom, height) - max(top, 0))
+    return across * down / ((right - left) * (bottom - top))
 
 
 def _psnr(

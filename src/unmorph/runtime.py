@@ -93,6 +93,24 @@ def open_session(
         raise WeightsError(f"{name}: not a usable ONNX network: {error}") from error
 
 
+def run_session(
+    session: onnxruntime.InferenceSession,
+    outputs: Sequence[str] | None,
+    feed: dict[str, NDArray[Any]],
+    name: PathLike,
+) -> list[Floats]:
+    """Return what a network makes of its inputs; all its outputs where none are named.
+
+    Raises:
+        WeightsError: it cannot be run, or not on so little memory; the message calls it ``name``.
+    """
+    try:
+        found: list[Floats] = session.run(outputs, feed)
+    except _UNUSABLE as error:
+        raise WeightsError(f"{name}: the network fails: {' '.join(str(error).split())}") from error
+    return found
+
+
 class _Network:
     """One ONNX file with named inputs and outputs."""
 
@@ -109,6 +127,11 @@ class _Network:
                 f"{path}: a network from {', '.join(inputs)} to {', '.join(outputs)}; expected one "
                 f"from {', '.join(self.inputs)} to {', '.join(self.outputs)}"
             )
+        taken = self._session.get_inputs()[0].shape
+        if taken[1:] != [3, SIZE, SIZE]:
+            raise WeightsError(
+                f"{path}: a network for faces of the shape {taken}; expected (N, 3, {SIZE}, {SIZE})"
+            )
 
     def _run(self, *arrays: NDArray[Any]) -> list[Floats]:
         """Return the outputs, each for the whole batch."""
@@ -124,7 +147,7 @@ class _Network:
                 name: np.ascontiguousarray(array[chunk], dtype=np.float32)
                 for name, array in zip(self.inputs, arrays, strict=True)
             }
-            results.append(self._session.run(self.outputs, feed))
+            results.append(run_session(self._session, self.outputs, feed, self.path))
         return [np.concatenate(output) for output in zip(*results, strict=True)]
 
 

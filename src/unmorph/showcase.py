@@ -57,7 +57,7 @@ def show(
     """
     result = protector.protect_photo(photo)
     if not result.faces:
-        raise PhotoError("no face found in the photo")
+        raise PhotoError("no face found")
     return compare(photo, result.pixels, result.squares[0], deepfake, classifier)
 
 

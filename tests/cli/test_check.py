@@ -103,14 +103,14 @@ def test_protected(shipped: Path, save_network: object) -> None:
 
 
 def test_json(shipped: Path, protected: Path) -> None:
-    result = check(PORTRAIT, protected, "--json", "--channel", "jpeg-50")
+    result = check(PORTRAIT, protected, "--json", "--channel", "none", "--channel", "jpeg-50")
     assert result.exit_code == 3
     record = json.loads(result.stdout)
     assert record["photo"] == str(PORTRAIT)
     assert record["protected"] == str(protected)
     assert record["verdict"] == "not protected"
     (face,) = record["faces"]
-    assert list(face["channels"]) == ["jpeg-50"]
+    assert list(face["channels"]) == ["none", "jpeg-50"]
     for edit in face["channels"]["jpeg-50"]:
         assert edit["suppression"] == pytest.approx(1 - edit["after"] / edit["before"])
 
@@ -122,6 +122,18 @@ def test_picture(shipped: Path, protected: Path) -> None:
     assert f"See {out}" in result.output
     with Image.open(out) as picture:
         assert picture.width > picture.height > 3 * 128
+    again = check(PORTRAIT, protected, "--channel", "none", "--save", out)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
+    assert check(PORTRAIT, protected, "--save", out, "--overwrite").exit_code == 3
+
+
+def test_a_copy_that_shows_nothing(shipped: Path) -> None:
+    tiny = shipped / "tiny.png"
+    Image.new("RGB", (1, 1)).save(tiny)
+    result = check(PORTRAIT, tiny)
+    assert result.exit_code == 1
+    assert "a copy of 1 x 1 pixels is too small" in result.output or "same picture" in result.output
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,29 @@ def test_never_replaces_the_photo(shipped: Path) -> None:
     shutil.copy(PORTRAIT, photo)
     result = CliRunner().invoke(app, ["demo", str(photo), "-o", str(shipped / "." / "me.jpg")])
     assert result.exit_code == 2
-    assert "is one" in result.output
+    assert "is read" in result.output
     assert photo.read_bytes() == PORTRAIT.read_bytes()
+
+
+def test_replaces_a_picture_only_where_asked(shipped: Path) -> None:
+    out = shipped / "holiday.png"
+    out.write_bytes(b"another photo")
+    command = ["demo", "-o", str(out), "--threads", "1"]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.output
+    assert out.read_bytes() == b"another photo"
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+    with Image.open(out) as picture:
+        assert picture.width > picture.height
+
+
+def test_a_photo_without_a_face_is_named(shipped: Path) -> None:
+    photo = shipped / "plain.png"
+    Image.linear_gradient("L").save(photo)
+    result = CliRunner().invoke(app, ["demo", str(photo), "-o", str(shipped / "demo.png")])
+    assert result.exit_code == 1
+    assert "plain.png: no face found; choose a photo that shows one" in result.output
 
 
 def test_unknown_suffix_is_refused_before_the_work(shipped: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import unmorph.evaluation.run
 from unmorph import runtime
 from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
@@ -159,7 +160,7 @@ def test_a_figure_replaces_no_photo(kind: str, tmp_path: Path) -> None:
     photo.write_bytes(b"a photo")
     wrong = run("figure", kind, "--data", photo, "-o", photo)
     assert wrong.exit_code == 2
-    assert "one of the photos" in words(wrong)
+    assert "is read here: name another file" in words(wrong)
     assert photo.read_bytes() == b"a photo"
     wrong = run("figure", kind, "--data", photo, "-o", tmp_path / "me.jpg")
     assert wrong.exit_code == 2
@@ -282,7 +283,8 @@ def test_a_folder_is_no_output(common: list[str], tmp_path: Path, command: list[
     assert result.exit_code == 2
     assert "directory" in result.output
     if command[0] != "bench-defenses":
-        result = run(*command, *common, "-o", tmp_path / "x", "--seed", -1)
+        suffix = "png" if command[0] == "figure" else "json"
+        result = run(*command, *common, "-o", tmp_path / f"x.{suffix}", "--seed", -1)
         assert result.exit_code == 2
         assert "Invalid value for '--seed'" in result.output
 
@@ -290,6 +292,84 @@ def test_a_folder_is_no_output(common: list[str], tmp_path: Path, command: list[
 def test_a_report_is_no_folder(tmp_path: Path) -> None:
     result = run("report", "a.json", "-o", tmp_path)
     assert (result.exit_code, "directory" in result.output) == (2, True)
+
+
+def test_a_heat_map_replaces_no_record(tmp_path: Path) -> None:
+    record = tmp_path / "x.png"
+    record.write_text("{}")
+    wrong = run("figure", "heatmap", record, "-o", record)
+    assert wrong.exit_code == 2
+    assert "is read here" in words(wrong)
+    assert record.read_text() == "{}"
+
+
+def test_a_figure_replaces_no_photo_of_its_set(tmp_path: Path) -> None:
+    photo = tmp_path / "faces" / "me.png"
+    photo.parent.mkdir()
+    photo.write_bytes(b"a photo")
+    wrong = run("figure", "edits", "--dataset", "folder", "--data", photo.parent, "-o", photo)
+    assert wrong.exit_code == 2
+    assert "is read here" in words(wrong)
+    assert photo.read_bytes() == b"a photo"
+
+
+def test_a_record_is_json(common: list[str], tmp_path: Path) -> None:
+    photo = tmp_path / "me.jpg"
+    photo.write_bytes(b"a photo")
+    for command in (["evaluate"], ["tune", "pgd", "--grid", "steps=1"], ["bench-defenses"]):
+        wrong = run(*command, *common, "-o", photo)
+        assert wrong.exit_code == 2
+        assert "name one that ends in .json" in words(wrong)
+    assert photo.read_bytes() == b"a photo"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--crop", "jitter"], "--crop and --saved-as are of whole photos"),
+        (["--saved-as", "png"], "--crop and --saved-as are of whole photos"),
+        (["--crop", "foo"], "choose one of box"),
+        (["--defense", "shipped", "--epsilon", "0.1"], "--epsilon: shipped has its own"),
+    ],
+)
+def test_options_that_would_not_count_are_refused(
+    common: list[str], tmp_path: Path, options: list[str], said: str
+) -> None:
+    wrong = run("evaluate", *common, *options, "--limit", 1, "-o", tmp_path / "x.json")
+    assert wrong.exit_code == 2
+    assert said in words(wrong)
+
+
+def test_what_is_current_leaves_another_runs_progress(common: list[str], tmp_path: Path) -> None:
+    record, progress = tmp_path / "x.json", tmp_path / "x.json.progress.npz"
+    command = ["evaluate", *common, "--defense", "none", "--metrics", "l2", "--limit", 1]
+    done(*command, "-o", record)
+    progress.write_bytes(b"hours of work")
+    assert "x.json is current" in done(*command, "-o", record, "--skip-current")
+    assert progress.read_bytes() == b"hours of work"
+
+
+def test_a_plan_goes_on_after_a_defect(
+    common: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tmp_path / "plan.toml"
+    step = '[[steps]]\nrun = "evaluate"\ndataset = "folder"\nmetrics = "l2"\nlimit = 1\n'
+    step += f'deepfake_weights = "{common[7]}"\nlabeller = "{common[5]}"\ndefense = "none"\n'
+    plan.write_text("".join(f'{step}output = "{{results}}/{name}.json"\n' for name in "ab"))
+    measure, calls = unmorph.evaluation.run.evaluate, iter((True, False))
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        if next(calls):
+            raise torch.OutOfMemoryError("memory ran out")
+        return measure(*arguments, **options)
+
+    monkeypatch.setattr("unmorph.evaluation.run.evaluate", fail_once)
+    result = run("experiment", plan, "--data", f"folder={common[1]}", "--results", tmp_path)
+    assert result.exit_code == 1
+    assert "memory ran out" in result.output
+    assert "1 of 2 commands failed" in result.output
+    assert not (tmp_path / "a.json").exists()
+    assert (tmp_path / "b.json").exists()
 
 
 def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> None:
@@ -318,13 +398,18 @@ def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> No
     result = run("experiment", plan, "--data", f"folder={common[1]}", "--results", tmp_path)
     assert result.exit_code == 1
     assert "Invalid value for '--repeat'" in result.output
-    assert "File exists" in result.output
+    assert "is a file" in result.output
     assert "left out: it takes what command 1 was to make" in result.output
     assert "3 of 5 commands failed" in result.output
     assert (tmp_path / "d.md").exists()
     # Neither report takes a set of faces, but the first one's record does.
-    said = done("experiment", plan, "--data", "celeba=here", "--results", tmp_path, "--list")
-    assert said == "left out for want of --data folder=PATH: 5 of 5\n"
+    for options, said in (
+        (["--data", "celeba=here"], "nothing to do: give the sets that the steps are on, as in "),
+        (["--only", "sleep", "--data", f"folder={common[1]}"], "no step's command holds 'sleep'"),
+    ):
+        idle = run("experiment", plan, "--results", tmp_path, *options, "--list")
+        assert idle.exit_code == 2
+        assert said in idle.output
 
     for wrong, said in (
         ('run = "fly"', "there is no such command"),

@@ -369,6 +369,7 @@ def test_json(folder: Path, protect: Run) -> None:
     )
     assert first["target"] == str(folder / "a-protected.png")
     assert first["faces"] == 1
+    assert second["bytes_before"] == (folder / "b.png").stat().st_size
     assert first["bytes_after"] == (folder / "a-protected.png").stat().st_size
     assert "c.jpg: not an image" in third["error"]
     again = [json.loads(line)["status"] for line in protect(folder, "--json").stdout.splitlines()]
@@ -554,6 +555,7 @@ def test_folder_without_photos(folder: Path, protect: Run) -> None:
         ["a.jpg", "b.jpg", "-o", "one.png"],
         ["a.jpg", "--keep-location"],
         ["a.jpg", "--format", "xyz"],
+        ["a.jpg", "-o", "out.gif"],
         ["a.jpg", "--format", "png", "-o", "b.jpg"],
         ["-", "--format", "png", "-o", "b.jpg"],
         ["a.jpg", "--format", "same", "--quality", "101"],

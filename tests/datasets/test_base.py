@@ -47,6 +47,23 @@ def test_photos_of_a_folder_and_of_a_zip(folder: Path, zipped: bool) -> None:
         source.read("e.png")
 
 
+def test_hidden_files_are_no_photos(folder: Path) -> None:
+    """A Mac's zip has a note beside each photo."""
+    for name in ("__MACOSX/._a.png", ".thumbs/a.png", ".b.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"no photo")
+    for path in (folder, as_zip(folder)):
+        assert PhotoSource(path).names == ("a.png", "b.png", "d.png", "deep/c.png")
+
+
+def test_a_link_to_nothing_is_told_by_name(folder: Path) -> None:
+    (folder / "gone.png").symlink_to(folder / "absent")
+    source = PhotoSource(folder)
+    assert source.sha256()
+    with pytest.raises(DataError, match=r"cannot read gone\.png"):
+        source.read("gone.png")
+
+
 def test_grey_and_transparent_photos_become_rgb(tmp_path: Path) -> None:
     Image.new("L", (4, 4), 7).save(tmp_path / "grey.png")
     Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save(tmp_path / "clear.png")

@@ -1,4 +1,4 @@
-"""The committed records that the README and the guide quote are of the networks that are shipped."""
+"""The committed records that README and guide quote are of the networks that are shipped."""
 
 from __future__ import annotations
 

@@ -77,6 +77,10 @@ def test_an_empty_text_is_no_switch(tmp_path: Path) -> None:
         ("[[steps]", "not valid TOML"),
         ('[[steps]]\nrun = "a"\ndataset = ["lfw", "ffhq"]\n', "step 1: dataset = ['lfw', 'ffhq']"),
         ('[[steps]]\nrun = "a"\neach = ["a"]\n', "step 1: each: expected lists"),
+        (
+            '[[steps]]\nrun = "a"\noutput = "x.json"\neach.defense = ["b", "c"]\n',
+            "x.json is what 2 commands would make",
+        ),
         ("steps = [1]\n", "step 1: expected a table, got 1"),
         ("[[steps]]\nrun = []\n", "step 1: run = []: expected one name"),
         ('[[steps]]\nrun = ""\n', "step 1: run is empty"),

@@ -13,7 +13,14 @@ from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, to_faces
 from unmorph.errors import ConfigError
 from unmorph.evaluation.record import Record, write_record
-from unmorph.evaluation.run import Labeller, Subject, drop_unreadable, evaluate, figures
+from unmorph.evaluation.run import (
+    AlreadyMeasuredError,
+    Labeller,
+    Subject,
+    drop_unreadable,
+    evaluate,
+    figures,
+)
 
 Build = Callable[..., Subject]
 Defense = Callable[..., Tensor]
@@ -158,7 +165,8 @@ def test_another_labeller_is_another_run(
     path, progress = tmp_path / "x.json", tmp_path / "x.json.progress.npz"
     record = labelled("a", progress_file=progress)
     write_record(record, path)
-    assert labelled("a", present=path) == record
+    with pytest.raises(AlreadyMeasuredError):
+        labelled("a", present=path)
     assert labelled("b", present=path) != record
     with pytest.raises(ConfigError, match="belongs to a run with other options"):
         labelled("b", progress_file=progress)

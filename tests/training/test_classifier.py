@@ -39,6 +39,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(
     whole = final_state(lambda: make(config, "whole"))
     resumed = final_state(lambda: make(config, "resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
+    assert whole.pop("photos") == resumed.pop("photos")
     assert whole["step"] == 4
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
 

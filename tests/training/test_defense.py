@@ -93,6 +93,7 @@ def test_a_resumed_run_ends_as_if_never_stopped(
     whole = final_state(lambda: make(config, stargan(), folder="whole"))
     resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
     assert whole.pop("config") == resumed.pop("config") == dataclasses.asdict(config)
+    assert whole.pop("photos") == resumed.pop("photos")
     assert whole.pop("networks") == resumed.pop("networks") == {"stargan": None}
     assert whole["step"] == 4
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
@@ -285,6 +286,15 @@ def test_another_deepfake_is_refused(make: Make) -> None:
     save_checkpoint(path, {k: v for k, v in run.state().items() if k != "networks"})
     with pytest.raises(ConfigError, match=r"does not say with which stargan .* start anew"):
         other.restore(path)
+
+
+def test_other_photos_are_refused(make: Make) -> None:
+    run = make()
+    run.save()
+    other = make()
+    other.train = other.train.subset(range(len(other.train) - 1))
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt: was trained on other photos than the"):
+        other.restore(run.folder / CHECKPOINT)
 
 
 def test_a_new_run_starts_from_the_average_of_another(make: Make) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, features
 
-from unmorph.errors import ConfigError
+from unmorph.errors import ConfigError, PhotoError
+from unmorph.photo import NEEDS_AVIF
 from unmorph.registry import Registry
 
 Pixels = NDArray[np.uint8]
@@ -175,7 +176,7 @@ class Channel:
         self.name = name
         self._steps = parse(name)
         if any(kind == "avif" for kind, _ in self._steps) and not features.check("avif"):
-            raise ConfigError('this Pillow has no AVIF: pip install "pillow>=11.3"')
+            raise ConfigError(NEEDS_AVIF)
 
     @property
     def moves(self) -> bool:
@@ -201,7 +202,11 @@ def load(name: str) -> Channel:
 
 def _coded(image: Image.Image, form: str, **options: Any) -> Image.Image:
     file = io.BytesIO()
-    image.save(file, form, **options)
+    try:
+        image.save(file, form, **options)
+    except (OSError, ValueError) as error:  # WebP ends at 16383 pixels a side
+        size = f"{image.width} x {image.height}"
+        raise PhotoError(f"a photo of {size} pixels cannot be saved as {form}: {error}") from error
     return Image.open(file).convert("RGB")
 
 

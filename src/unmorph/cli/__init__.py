@@ -8,11 +8,13 @@ Every module here whose name does not start with an underscore is a command of t
 
 All modules are imported to print ``unmorph --help``, so they import heavy packages (torch,
 onnxruntime, numpy) inside their functions. An ``UnmorphError`` that leaves a command is printed
-as one line on stderr and ends the program with the error's ``exit_code``.
+as one line on stderr and ends the program with the error's ``exit_code``; so is what the system
+refuses, such as a folder without permission, with 1.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import pkgutil
@@ -38,6 +40,11 @@ class _Group(TyperGroup):
         except UnmorphError as error:
             typer.echo(f"unmorph: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has gone: click knows how
+                raise
+            typer.echo(f"unmorph: {error}", err=True)
+            raise typer.Exit(1) from None
 
 
 def _print_version(wanted: bool) -> None:

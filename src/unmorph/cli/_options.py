@@ -8,8 +8,22 @@ from typing import Any
 
 import typer
 
+#: What the program ends with when Ctrl-C stopped it, as a shell has it.
+STOPPED = 130
+
+
+def _json(output: Path) -> Path:
+    if output.suffix.lower() != ".json":
+        raise typer.BadParameter(f"{output}: records are JSON, name one that ends in .json")
+    return output
+
+
 #: A folder is refused at once, not when the record is to be written.
-OUTPUT: Any = typer.Option(..., "-o", "--output", dir_okay=False, help="The JSON record to write.")
+OUTPUT: Any = typer.Option(
+    ..., "-o", "--output", dir_okay=False, callback=_json, help="The JSON record to write."
+)
+
+OVERWRITE: Any = typer.Option(False, "--overwrite", help="Replace a picture that is there.")
 
 SEED: Any = typer.Option(0, min=0, help="Seed of what a defense draws at random.")
 
@@ -21,13 +35,16 @@ SKIP_CURRENT: Any = typer.Option(
 )
 
 
-def refuse_picture(option: str, picture: Path, photos: Iterable[Path]) -> None:
-    """Refuse to draw a picture in place of one of the photos, or of a kind that nobody can write.
+def refuse_picture(
+    option: str, picture: Path, read: Iterable[Path], *, overwrite: bool = True
+) -> None:
+    """Refuse to draw a picture in place of what is read, or of a kind that nobody can write.
 
     Args:
         option: the one that names the picture, for the message.
         picture: the file to make.
-        photos: what the command reads.
+        read: the files that the command reads, and folders of which no file is replaced.
+        overwrite: whether it may replace any other file.
 
     Raises:
         typer.BadParameter: the message says what to choose.
@@ -36,5 +53,11 @@ def refuse_picture(option: str, picture: Path, photos: Iterable[Path]) -> None:
 
     if picture.suffix.lower() not in WRITABLE:
         raise typer.BadParameter(f"{option} {picture}: choose a suffix of {', '.join(WRITABLE)}")
-    if picture.resolve() in {photo.resolve() for photo in photos}:
-        raise typer.BadParameter(f"{option} {picture} is one of the photos: name another file")
+    place = picture.resolve()
+    for path in (path.resolve() for path in read):
+        if place == path or (picture.exists() and path in place.parents):
+            raise typer.BadParameter(f"{option} {picture} is read here: name another file")
+    if picture.exists() and not overwrite:
+        raise typer.BadParameter(
+            f"{option} {picture} is there already: name another, or replace it with --overwrite"
+        )

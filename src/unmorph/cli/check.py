@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unmorph.cli._options import refuse_picture
+from unmorph.cli._options import OVERWRITE, refuse_picture
 from unmorph.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
     from unmorph.checking import Edit, FaceCheck
 
 NOT_PROTECTED = 3
+
+#: What they ask for where a file's pixels, whole levels, are to be taken as they are.
+_ASKED = {"round": "none"}
 
 #: What people call the channels that are tried by default.
 _WAYS = {"round": "as it is", "jpeg-75": "JPEG 75", "messenger": "messenger"}
@@ -42,6 +45,7 @@ def command(
         help="Draw original, protected, perturbation, and the edits before and after: a picture "
         "of the largest face. Needs PROTECTED.",
     ),
+    overwrite: bool = OVERWRITE,
     as_json: bool = typer.Option(False, "--json", help="Print one line of JSON instead."),
     max_megapixels: float = typer.Option(100.0, min=0, help="Refuse larger photos."),
     threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
@@ -69,7 +73,7 @@ def command(
     if save is not None:
         if protected is None:
             raise typer.BadParameter("--save compares two photos: give PROTECTED too")
-        refuse_picture("--save", save, (photo, protected))
+        refuse_picture("--save", save, (photo, protected), overwrite=overwrite)
     from PIL import Image
 
     from unmorph import channels
@@ -189,7 +193,7 @@ def _record(check: FaceCheck) -> dict[str, Any]:
         "verdict": None if check.verdict is None else check.verdict.value,
         "own_error": check.error,
         "channels": {
-            name: [
+            _ASKED.get(name, name): [
                 {
                     "edit": edit.name,
                     "before": edit.before,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from unmorph.cli._options import refuse_picture
+from unmorph.cli._options import OVERWRITE, refuse_picture
 
 
 def command(
@@ -20,12 +20,14 @@ def command(
     refine: int = typer.Option(
         0, min=0, max=100, metavar="N", help="As `unmorph protect` takes it."
     ),
+    overwrite: bool = OVERWRITE,
     threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
 ) -> None:
     """Draw what StarGAN makes of a photo before and after its protection."""
     import numpy as np
 
     from unmorph.checking import suppression
+    from unmorph.errors import PhotoError
     from unmorph.photo import Photo, read, write
     from unmorph.protector import Protector
     from unmorph.runtime import CLASSIFIER, SHIPPED, OnnxClassifier, OnnxDeepfake
@@ -33,13 +35,14 @@ def command(
     from unmorph.showcase import show
 
     photo = photo or PORTRAIT
-    refuse_picture("--out", out, (photo,))
-    shown = show(
-        read(photo).pixels,
-        Protector.load(strength=strength, refine=refine, threads=threads),
-        OnnxDeepfake(SHIPPED / "stargan.onnx", threads),
-        OnnxClassifier(CLASSIFIER, threads),
-    )
+    refuse_picture("--out", out, (photo,), overwrite=overwrite)
+    pixels = read(photo).pixels
+    protector = Protector.load(strength=strength, refine=refine, threads=threads)
+    deepfake = OnnxDeepfake(SHIPPED / "stargan.onnx", threads)
+    try:
+        shown = show(pixels, protector, deepfake, OnnxClassifier(CLASSIFIER, threads))
+    except PhotoError as error:
+        raise PhotoError(f"{photo}: {error}; choose a photo that shows one") from error
     write(Photo(np.asarray(shown.picture)), out)
     typer.echo(f"The protected face is {shown.psnr:.1f} dB close to the original.")
     for edit, (before, after) in shown.moved.items():

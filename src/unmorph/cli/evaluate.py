@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from unmorph.cli._extras import require_torch
 from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
+
+#: The paper's.
+EPSILON = 0.05
 
 
 def command(
@@ -48,6 +52,7 @@ def command(
     repeat: int = typer.Option(1, min=1, help="How often the attacker applies each edit."),
     keep_faces: Path | None = typer.Option(
         None,
+        file_okay=False,
         metavar="FOLDER",
         help="Keep protected faces here, and take those that are: a slow attack serves for many "
         "channels.",
@@ -58,7 +63,7 @@ def command(
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
-    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    epsilon: float = typer.Option(EPSILON, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
@@ -82,6 +87,7 @@ def command(
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import named_subset
+    from unmorph.errors import ConfigError
     from unmorph.evaluation.measures import parse_measures
     from unmorph.evaluation.participants import (
         open_labeller,
@@ -91,7 +97,7 @@ def command(
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.remembered import remember_faces
     from unmorph.evaluation.repeated import repeat_edits
-    from unmorph.evaluation.run import drop_unreadable, evaluate
+    from unmorph.evaluation.run import AlreadyMeasuredError, drop_unreadable, evaluate
     from unmorph.evaluation.tables import render_summary
     from unmorph.runtime import CLASSIFIER, JUDGE
 
@@ -117,6 +123,11 @@ def command(
     if keep_faces is not None:
         subject = remember_faces(subject, keep_faces, seed)
     subject = repeat_edits(subject, repeat)
+    if epsilon not in (EPSILON, subject.about["defense"]["epsilon"]):
+        raise ConfigError(f"--epsilon: {defense} has its own, which does not change")
+    journey = Journey(None, crop, saved_as, seed)
+    if protocol == "face" and journey != Journey(seed=seed):
+        raise ConfigError("--crop and --saved-as are of whole photos: add --protocol photo")
     sent = None if channel == "none" else channels.load(channel)
     fill_in = None
     if faces.labels is None or protocol != "face":
@@ -141,40 +152,42 @@ def command(
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        if protocol == "face":
-            record = evaluate(
-                subject,
-                faces,
-                about_dataset=about,
-                metric_names=metric_names,
-                labeller=fill_in,
-                channel=sent,
-                batch_size=batch_size,
-                limit=limit,
-                device=device,
-                seed=seed,
-                present=present,
-                progress_file=progress_file,
-                on_progress=advance,
-            )
-        else:
-            record = evaluate_photos(
-                subject,
-                open_photos(protocol, faces, seed),
-                Journey(sent, crop, saved_as, seed),
-                about_dataset={**about, **describe_photos(faces)},
-                metric_names=metric_names,
-                labeller=fill_in,
-                limit=limit,
-                device=device,
-                present=present,
-                progress_file=progress_file,
-                on_progress=advance,
-            )
-    if not progress_file.exists():  # nothing was measured
-        typer.echo(f"{output} is current")
-        return
+        try:
+            if protocol == "face":
+                record = evaluate(
+                    subject,
+                    faces,
+                    about_dataset=about,
+                    metric_names=metric_names,
+                    labeller=fill_in,
+                    channel=sent,
+                    batch_size=batch_size,
+                    limit=limit,
+                    device=device,
+                    seed=seed,
+                    present=present,
+                    progress_file=progress_file,
+                    on_progress=advance,
+                )
+            else:
+                record = evaluate_photos(
+                    subject,
+                    open_photos(protocol, faces, seed),
+                    replace(journey, channel=sent),
+                    about_dataset={**about, **describe_photos(faces)},
+                    metric_names=metric_names,
+                    labeller=fill_in,
+                    limit=limit,
+                    device=device,
+                    present=present,
+                    progress_file=progress_file,
+                    on_progress=advance,
+                )
+        except AlreadyMeasuredError:
+            bar.stop()
+            typer.echo(f"{output} is current")
+            return
     write_record(record, output)
-    progress_file.unlink()
+    progress_file.unlink(missing_ok=True)
     typer.echo(render_summary(record))
     typer.echo(f"wrote {output}")

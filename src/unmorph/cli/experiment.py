@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from unmorph.cli._extras import require_torch
+from unmorph.cli._options import STOPPED
 
 if TYPE_CHECKING:
     from unmorph.evaluation.plan import Step
@@ -45,7 +47,7 @@ def command(
     """
     require_torch()
     from unmorph.cli._pairs import parse_pairs
-    from unmorph.cli.train import STOPPED
+    from unmorph.errors import ConfigError
     from unmorph.evaluation.plan import read_plan
 
     folders = {name: Path(path) for name, path in parse_pairs(data).items()}
@@ -64,6 +66,13 @@ def command(
             unmade |= dict.fromkeys(step.outputs, wanted)
         else:
             chosen.append((step, words))
+    if not chosen:
+        raise ConfigError(
+            f"nothing to do: no step's command holds {only!r}"
+            if not missing
+            else "nothing to do: give the sets that the steps are on, as in --data "
+            + " --data ".join(f"{name}=PATH" for name in missing)
+        )
     failed = 0
     lost: dict[str, str] = {}  # what failed commands were to make, and their numbers
     for number, (step, words) in enumerate(chosen, 1):
@@ -96,8 +105,10 @@ def _run(root: Any, words: list[str]) -> int:
     except _UsageError as error:
         shown: Any = error
         shown.show()
-    except OSError as error:
-        typer.echo(f"unmorph: {error}", err=True)
+    except typer.Abort:  # Ctrl-C ends the plan
+        raise
+    except Exception:  # memory ran out, a defect: the other commands are still to be done
+        typer.echo(traceback.format_exc(), err=True)
     return 1
 
 
@@ -126,7 +137,12 @@ def _words(
         found = getattr(found, "commands", {}).get(name)
         if found is None:
             raise ConfigError(f"run = {step.run!r}: there is no such command")
-    known = {name.lstrip("-") for option in found.params for name in option.opts}
+    known = {
+        name.removeprefix("--")
+        for option in found.params
+        for name in option.opts
+        if name.startswith("--")
+    }
     if unknown := sorted(set(step.options) - known - step.varied):
         raise ConfigError(f"{step.run} has no option {', '.join(unknown)}")
     words = step.words(known)

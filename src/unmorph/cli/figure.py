@@ -149,6 +149,7 @@ def heatmap(
 ) -> None:
     """Draw which defense survives which channel, from records alone."""
     require_torch()
+    _refuse(output, *records)
     from unmorph.evaluation.heatmap import draw_panels, panels
     from unmorph.evaluation.record import Record, read_record
 
@@ -157,11 +158,11 @@ def heatmap(
     _save(picture, output, "Strict DSR (in brackets the mean of s) by channel and defense")
 
 
-def _refuse(output: Path, data: Path) -> None:
-    """Refuse, before the work, a figure that is no PNG or would replace the photo that it shows."""
+def _refuse(output: Path, *data: Path) -> None:
+    """Refuse, before the work, a figure that is no PNG or would replace what it is drawn of."""
     if output.suffix.lower() != ".png":
         raise typer.BadParameter(f"--output {output}: figures are PNG, name one that ends in .png")
-    refuse_picture("--output", output, [data])
+    refuse_picture("--output", output, data)
 
 
 def _protecting(

@@ -1,7 +1,7 @@
 """``unmorph protect``: photos in, protected photos out.
 
 Exit codes: 0 every photo was protected; 1 at least one failed; 2 wrong usage; 4 none failed, but
-at least one showed no face and was not written.
+at least one showed no face and was not written; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from unmorph.cli._options import STOPPED
 
 if TYPE_CHECKING:
     from unmorph.batch import Job, Outcome, Settings
@@ -43,6 +45,7 @@ def command(
         ...,
         metavar="PHOTO...",
         help="Photos, or folders of photos (with their sub-folders); - reads one from stdin.",
+        readable=False,  # a photo out of reach fails by itself
     ),
     out: Path | None = typer.Option(
         None,
@@ -192,6 +195,7 @@ def _files(
     from unmorph.photo import WRITABLE
 
     jobs = batch.plan(photos, out, settings.format)
+    passed_over = batch.passed_over(photos, out)
     _refuse_quality(settings, {WRITABLE.get(job.target.suffix.lower()) for job in jobs})
     journals = batch.journals_for(jobs, settings, defense)
     known = [None] * len(jobs) if again else list(batch.unchanged(jobs, journals))
@@ -200,30 +204,41 @@ def _files(
     if dry_run:
         outcomes = (batch.Outcome(str(job.source), batch.PLANNED, str(job.target)) for job in todo)
     else:
+        batch.refuse_unwritable(todo)
         cores = workers or min(os.cpu_count() or 1, _WORKERS)
         at_once = min(cores, len(todo)) or 1
         originals = [job.source for job in jobs]
         outcomes = _outcomes(todo, settings, journals, load, cores, at_once, overwrite, originals)
     counts: dict[str, int] = {}
     failures: list[str] = []
-    with _progress(len(todo), not dry_run and len(todo) > 1) as (say, advance):
-        for outcome in (o for o in known if o is not None):
-            counts[outcome.status] = counts.get(outcome.status, 0) + 1
-            if as_json:
-                say(json.dumps(dataclasses.asdict(outcome)))
-            elif outcome.status == batch.NO_FACE:
-                say(_line(outcome))
-        for outcome in outcomes:
-            counts[outcome.status] = counts.get(outcome.status, 0) + 1
-            if outcome.error is not None:
-                failures.append(outcome.error)
-            if as_json:
-                say(json.dumps(dataclasses.asdict(outcome)))
-            elif outcome.error is None:
-                say(_line(outcome))
-            advance()
+    try:
+        with _progress(len(todo), not dry_run and len(todo) > 1) as (say, advance):
+            for outcome in (o for o in known if o is not None):
+                counts[outcome.status] = counts.get(outcome.status, 0) + 1
+                if as_json:
+                    say(json.dumps(dataclasses.asdict(outcome)))
+                elif outcome.status == batch.NO_FACE:
+                    say(_line(outcome))
+            for outcome in outcomes:
+                counts[outcome.status] = counts.get(outcome.status, 0) + 1
+                if outcome.error is not None:
+                    failures.append(outcome.error)
+                if as_json:
+                    say(json.dumps(dataclasses.asdict(outcome)))
+                elif outcome.error is None:
+                    say(_line(outcome))
+                advance()
+    except KeyboardInterrupt:
+        done = sum(counts.values())
+        more = "; the same command goes on" if journals else ""
+        typer.echo(f"stopped: {done} of {len(jobs)} photos{more}", err=True)
+        sys.stdout.flush()
+        os._exit(STOPPED)  # without waiting for photos at work: no result is ever half written
     if len(jobs) > 1 and not as_json:
         typer.echo(f"{len(jobs)} photos: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
+    if passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
+        typer.echo(f"passed over, as no photos that can be read: {kinds}", err=True)
     for failure in failures:
         typer.echo(f"unmorph: {failure}", err=True)
     if failures or batch.NO_FACE in counts:
@@ -289,7 +304,8 @@ def _pipe(
     form = form or source.format
     _refuse_quality(settings, {form})
     protector = load(threads=workers)
-    data, outcome = batch.protect_photo(protector, source, settings, form)
+    name = "stdin" if photo == _PIPE else str(photo)
+    data, outcome = batch.protect_photo(protector, source, name, settings, form)
     if data is not None and out == _PIPE:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -324,7 +340,7 @@ def _line(outcome: Outcome) -> str:
             parts.append(f"{outcome.seconds:.2f} s")
         if outcome.bytes_before:
             parts.append(f"{outcome.bytes_after / outcome.bytes_before:.1f} times the size")
-    line = ", ".join((*parts, *outcome.losses))
+    line = ", ".join((*parts, *outcome.losses, *outcome.notes))
     return f"{outcome.source}: {line}" + (f" -> {outcome.target}" if outcome.target else "")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from unmorph.cli._extras import require_torch
+from unmorph.cli._options import STOPPED
 from unmorph.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,14 +25,12 @@ _CONFIG = typer.Argument(..., help="A TOML file; configs/ in the repository hold
 _DATA = typer.Option(
     ..., help="CelebA's folder: photos (folder or zip), attribute and partition lists."
 )
-_OUT = typer.Option(..., "-o", "--out", help="Folder for checkpoint, log and pictures.")
+_OUT = typer.Option(
+    ..., "-o", "--out", file_okay=False, help="Folder for checkpoint, log and pictures."
+)
 _RESUME = typer.Option(False, "--resume", help="Go on from the checkpoint in --out.")
 _DEVICE = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ...")
 _CACHE = typer.Option(None, help="Folder for decoded faces (a few gigabytes); default: user cache.")
-
-
-#: What the program ends with when training was stopped by Ctrl-C, as a shell has it.
-STOPPED = 130
 
 
 class _Run(Protocol):

@@ -26,7 +26,7 @@ _UNREADABLE = (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zl
 
 
 class PhotoSource:
-    """The photos of a folder or of a zip, by name relative to it.
+    """The photos of a folder or of a zip, by name relative to it; hidden ones are left out.
 
     Args:
         path: a folder or a ``.zip`` file.
@@ -45,7 +45,8 @@ class PhotoSource:
             found = self._zip.namelist()
         else:
             raise DataError(f"{self.path}: expected a folder of photos or a zip of them")
-        self.names = tuple(sorted(n for n in found if n.lower().endswith(PHOTO_ENDINGS)))
+        photos = (name for name in found if name.lower().endswith(PHOTO_ENDINGS))
+        self.names = tuple(sorted(name for name in photos if not _is_hidden(name)))
         if not self.names:
             raise DataError(f"{self.path}: no photo in it (looked for {', '.join(PHOTO_ENDINGS)})")
 
@@ -74,12 +75,20 @@ class PhotoSource:
         digest = hashlib.sha256()
         if self._zip is None:
             for name in self.names:
-                digest.update(f"{name} {(self.path / name).stat().st_size}\n".encode())
+                path = self.path / name
+                size = path.stat().st_size if path.exists() else "absent"  # a dangling link
+                digest.update(f"{name} {size}\n".encode())
             return digest.hexdigest()
         with self.path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         return digest.hexdigest()
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a name is a hidden file's, or of the notes that a Mac puts into zips."""
+    parts = name.split("/")
+    return parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts)
 
 
 def centre_crop(photo: Image.Image, side: int) -> Image.Image:
@@ -125,6 +134,10 @@ class FaceDataset:
             for start in range(0, len(self), block):
                 indices = range(start, min(start + block, len(self)))
                 yield from pool.map(lambda index: self.face(index, size), indices)
+
+    def names_sha256(self, count: int | None = None) -> str:
+        """Hash the names of the first ``count`` photos, or of all."""
+        return hashlib.sha256("\n".join(self.names[:count]).encode()).hexdigest()
 
     def subset(self, indices: Sequence[int]) -> FaceDataset:
         """Return the set restricted to ``indices``."""

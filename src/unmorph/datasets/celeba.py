@@ -9,7 +9,7 @@ import numpy as np
 
 from unmorph.attributes import ATTRIBUTES
 from unmorph.datasets.base import FaceDataset, PhotoSource
-from unmorph.errors import DataError
+from unmorph.errors import ConfigError, DataError
 
 PARTITIONS = {"train": "0", "val": "1", "test": "2"}
 
@@ -67,11 +67,12 @@ def load_celeba(
         attributes: which of the forty labels to keep, in this order.
 
     Raises:
+        ConfigError: there is no such split; the message lists the choices.
         DataError: a file is missing or malformed, or no photo of the split is there.
     """
     folder = Path(folder)
     if split not in PARTITIONS:
-        raise DataError(f"unknown CelebA split {split!r}; choose one of {', '.join(PARTITIONS)}")
+        raise ConfigError(f"unknown CelebA split {split!r}; choose one of {', '.join(PARTITIONS)}")
     partition = _partition(folder / "list_eval_partition.txt")
     labels = _labels(folder / "list_attr_celeba.txt", attributes)
 

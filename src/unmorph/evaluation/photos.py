@@ -9,7 +9,6 @@ protected photo's likeness to the original before it is sent, over the protected
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -37,7 +36,7 @@ from unmorph.evaluation.run import (
     assemble,
     labelled_by,
     measure_batch,
-    read_current,
+    refuse_present,
 )
 from unmorph.faces.crop import Square
 from unmorph.faces.detect import FaceDetector
@@ -180,6 +179,7 @@ def evaluate_photos(
         present, progress_file, on_progress: as for `unmorph.evaluation.run.evaluate`, in photos.
 
     Raises:
+        AlreadyMeasuredError: the record is ``present``.
         DataError: a photo cannot be read, or no face was found in any.
         WeightsError: a network cannot be had.
     """
@@ -196,8 +196,7 @@ def evaluate_photos(
         "precision": "float32",
     }
     about = {**about_dataset, "photos": total}
-    if present is not None and (record := read_current(present, subject, about, settings)):
-        return record
+    refuse_present(present, subject, about, settings)
     progress = Progress(progress_file, json.dumps([settings, about, dict(subject.about)]))
     start = time.monotonic()
     stage = _Stage(
@@ -252,7 +251,7 @@ def describe_photos(dataset: FaceDataset) -> dict[str, Any]:
     """Return what a record says of the files that photos come from."""
     return {
         "files": {dataset.source.path.name: dataset.source.sha256()},
-        "photos_sha256": hashlib.sha256("\n".join(dataset.names).encode()).hexdigest(),
+        "photos_sha256": dataset.names_sha256(),
     }
 
 

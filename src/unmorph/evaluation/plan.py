@@ -23,6 +23,7 @@ is only known when the plan is carried out; a step may name its ``data`` itself 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,8 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
         folders: what names in braces stand for, beside those of ``each``.
 
     Raises:
-        ConfigError: the file cannot be read or is no plan; the message names the step.
+        ConfigError: the file cannot be read or is no plan, the message names the step; or two
+            commands would make one file.
     """
     content = read_toml(path)
     tables = content.pop("steps", None)
@@ -96,6 +98,9 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
             steps += _expanded(table, names)
         except ConfigError as error:
             raise ConfigError(f"{path}: step {number}: {error}") from error
+    made = Counter(output for step in steps for output in step.outputs)
+    if twice := [output for output, count in made.items() if count > 1]:
+        raise ConfigError(f"{path}: {twice[0]} is what {made[twice[0]]} commands would make")
     return steps
 
 

@@ -181,6 +181,8 @@ def read_record(path: str | os.PathLike[str]) -> Record | TimingRecord:
 
 
 def _evaluation(content: dict[str, Any]) -> Record:
+    if not isinstance(content["dataset"]["count"], int):
+        raise TypeError("the count of faces is no number")
     figures = {
         comparison: {metric: _figure(value) for metric, value in table.items()}
         for comparison, table in content["figures"].items()

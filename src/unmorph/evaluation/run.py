@@ -16,7 +16,6 @@ untouched faces.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import time
@@ -45,7 +44,6 @@ from unmorph.evaluation.record import (
     Figure,
     Record,
     is_current,
-    read_record,
 )
 from unmorph.evaluation.summary import summarise
 from unmorph.files import write_whole
@@ -55,6 +53,10 @@ from unmorph.metrics.suppression import MOVED_THRESHOLD, STRICT_SUPPRESSION
 SAVE_EVERY = 30.0
 
 Arrays = dict[str, NDArray[np.float32]]
+
+
+class AlreadyMeasuredError(Exception):
+    """The record of a run is there already, and nothing was measured."""
 
 
 class Deepfake(Protocol):
@@ -201,13 +203,13 @@ def evaluate(
         limit: only the first so many faces.
         device: where torch runs.
         seed: of the channel; whoever built the defense used it too.
-        present: a file that may be the record of this very run; if so, nothing is measured and it
-            is returned.
+        present: a file that may be the record of this very run; if so, nothing is measured.
         progress_file: kept beside the output while the run lasts, so that a stopped run goes on
             where it was; removed at the end by the caller.
         on_progress: called with the faces done and in all.
 
     Raises:
+        AlreadyMeasuredError: the record is ``present``.
         ConfigError: the deepfake's edits need labels and there are none, or the progress file
             belongs to a run with other options.
         DataError: a photo cannot be read.
@@ -233,8 +235,7 @@ def evaluate(
         "channel": channel.name if channel else "none",
     }
     about_faces = describe_faces(dataset, total, about_dataset)
-    if present is not None and (record := read_current(present, subject, about_faces, settings)):
-        return record
+    refuse_present(present, subject, about_faces, settings)
     key = json.dumps([settings, about_faces, dict(subject.about)], sort_keys=True)
     progress = Progress(progress_file, key)
     measures = load_measures(metric_names, torch.device(device))
@@ -257,13 +258,17 @@ def evaluate(
     return assemble(subject, about_faces, settings, arrays, device, seconds)
 
 
-def read_current(
-    path: Path, subject: Subject, about: Mapping[str, Any], settings: Mapping[str, Any]
-) -> Record | None:
-    """Return the record in a file if it is of these faces, networks and options."""
+def refuse_present(
+    path: Path | None, subject: Subject, about: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Refuse to measure what a file, if any, is the record of.
+
+    Raises:
+        AlreadyMeasuredError: it is of these faces, networks and options.
+    """
     intended = {**subject.about, "dataset": about, "settings": settings}
-    record = read_record(path) if is_current(path, "evaluation", intended) else None
-    return record if isinstance(record, Record) else None
+    if path is not None and is_current(path, "evaluation", intended):
+        raise AlreadyMeasuredError(path)
 
 
 def assemble(
@@ -302,7 +307,7 @@ def describe_faces(dataset: FaceDataset, count: int, about: Mapping[str, Any]) -
         "count": count,
         "available": len(dataset),
         "files": {dataset.source.path.name: dataset.source.sha256()},
-        "photos_sha256": hashlib.sha256("\n".join(dataset.names[:count]).encode()).hexdigest(),
+        "photos_sha256": dataset.names_sha256(count),
     }
 
 

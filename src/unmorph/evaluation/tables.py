@@ -281,7 +281,7 @@ def _timing_section(record: TimingRecord) -> Section:
     note = (
         f"{_faces(record)}, one face at a time, warm, all in one run on {machine['name']}, "
         f"{machine['threads']} threads, {machine['device']}; deepfake {record.deepfake['name']}"
-        f"{weights}; commit {(record.commit or '-')[:12]}, {record.created}."
+        f"{weights}; commit {_commit(record)}, {record.created}."
     )
     headings = ("method", "its weights", "seconds a face", "faces", "times the generator", "paper")
     return Section("Efficiency", note, Table(headings, rows))
@@ -391,7 +391,7 @@ def _run_table(records: Sequence[Record]) -> Table:
             str(record.settings["labels"]),
             f"{record.machine['name']}, {record.machine['threads']} threads",
             f"{record.seconds / 60:.1f} min",
-            (record.commit or "-")[:12],
+            _commit(record),
             record.created,
         ]
         for record in records
@@ -414,3 +414,9 @@ def _run_table(records: Sequence[Record]) -> Table:
 def _weights(participant: Mapping[str, Any]) -> str:
     """Return the first digits of the SHA-256 of what a record says was run, where it is a file."""
     return str(participant.get("sha256", ""))[:12] or "-"
+
+
+def _commit(record: Record | TimingRecord) -> str:
+    """Return the start of a record's commit, and whether the code had been changed since."""
+    commit, dirty, _ = (record.commit or "-").partition("-dirty")
+    return f"{commit[:12]}{dirty}"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmorph.errors import WeightsError
-from unmorph.runtime import Floats, open_session
+from unmorph.runtime import Floats, open_session, run_session
 
 _FILE = "face_detection_yunet_2023mar.onnx"
 _SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -92,7 +92,7 @@ class FaceDetector:
 
     def _look(self, tile: Pixels, view: _View) -> Floats:
         blob = _blob(tile)
-        outputs = self._session.run(None, {"input": blob})
+        outputs = run_session(self._session, None, {"input": blob}, _FILE)
         return _decode(outputs, blob.shape[3], self.threshold, view)
 
     def _closer(self, photo: Pixels, row: Floats) -> Floats:

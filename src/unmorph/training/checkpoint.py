@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.files import whole
 from unmorph.training.config import from_table
@@ -43,7 +44,10 @@ def load_checkpoint(
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        raise WeightsError(f"{path}: not a readable checkpoint: {error}") from error
+        # Torch's own words are many, and about its options.
+        raise WeightsError(
+            f"{path}: not a readable checkpoint; give the checkpoint.pt of a training run"
+        ) from error
     if not isinstance(state, dict) or not isinstance(state.get("config"), dict):
         raise WeightsError(f"{path}: not a checkpoint of a training run: it holds no configuration")
     try:
@@ -69,6 +73,27 @@ def refuse_difference(path: str | os.PathLike[str], saved: object, config: objec
         raise ConfigError(
             f"{path}: was trained with another configuration ({', '.join(wrong)}); give its own, "
             "or start anew in another folder"
+        )
+
+
+def refuse_other_photos(
+    path: str | os.PathLike[str], state: Mapping[str, Any], photos: FaceDataset
+) -> None:
+    """Make sure that a run goes on with the photos that it began with.
+
+    Args:
+        path: the checkpoint, for the message.
+        state: what it holds: the SHA-256 of their names, unless it is of an older version.
+        photos: the present ones.
+
+    Raises:
+        ConfigError: they are others.
+    """
+    present = photos.names_sha256()
+    if state.get("photos", present) != present:
+        raise ConfigError(
+            f"{path}: was trained on other photos than the {len(photos)} of {photos.source.path}; "
+            "give its own, or start anew in another folder"
         )
 
 

@@ -18,11 +18,16 @@ from unmorph.datasets.base import FaceDataset, decoded, to_faces
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.layout import autocast, channels_last, open_device
 from unmorph.training.batches import Batches, recolour, uniform
-from unmorph.training.checkpoint import load_checkpoint, refuse_difference, save_checkpoint
+from unmorph.training.checkpoint import (
+    load_checkpoint,
+    refuse_difference,
+    refuse_other_photos,
+    save_checkpoint,
+)
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog
-from unmorph.weights.tensors import read_tensors
+from unmorph.weights.tensors import load_exported, read_tensors
 
 SIZE = 128
 
@@ -71,16 +76,10 @@ def load_classifier(path: Path) -> AttributeClassifier:
     weights = read_tensors(path)
     stem = weights.get("stem.0.weight", torch.empty(1))
     classifier = AttributeClassifier(len(stem))
-    found = {name: value.shape for name, value in weights.items()}
-    # An export has no use for how many batches the statistics were gathered over.
-    own = {
-        name: value.shape
-        for name, value in classifier.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    if found != own:
-        raise WeightsError(f"{path}: not an exported attribute classifier")
-    classifier.load_state_dict(weights, strict=False)
+    try:
+        load_exported(classifier, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: not an exported attribute classifier: {error}") from error
     return classifier.eval().requires_grad_(False)
 
 
@@ -106,7 +105,7 @@ class ClassifierTrainer:
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a classifier is trained on faces with labels, such as CelebA")
-        self.config, self.folder = config, folder
+        self.config, self.train, self.folder = config, train, folder
         self.device = open_device(device)
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
@@ -128,6 +127,7 @@ class ClassifierTrainer:
         """Everything that a checkpoint must hold to continue as if never stopped."""
         return {
             "config": dataclasses.asdict(self.config),
+            "photos": self.train.names_sha256(),
             "step": self.step,
             "seconds": self.seconds,
             "random": self.random.get_state(),
@@ -140,11 +140,12 @@ class ClassifierTrainer:
         """Continue from a checkpoint of the same configuration (``report_every`` may differ).
 
         Raises:
-            ConfigError: the checkpoint's configuration differs.
+            ConfigError: the checkpoint's configuration or the photos differ.
             WeightsError: the file is no checkpoint.
         """
         state, saved = load_checkpoint(path, ClassifierConfig)
         refuse_difference(path, saved, self.config)
+        refuse_other_photos(path, state, self.train)
         self.classifier.load_state_dict(state["classifier"])
         self.adam.load_state_dict(state["adam"])
         self.step, self.seconds = state["step"], state["seconds"]

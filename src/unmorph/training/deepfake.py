@@ -25,6 +25,7 @@ from unmorph.training.checkpoint import (
     load_checkpoint,
     refuse_difference,
     refuse_other_networks,
+    refuse_other_photos,
     save_checkpoint,
 )
 from unmorph.training.classifier import add_noise, jitter, load_classifier
@@ -230,6 +231,7 @@ class DeepfakeTrainer:
         state = {
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(self.stage + 1),
+            "photos": self.train.names_sha256(),
             "stage": self.stage,
             "step": self.step,
             "critic_updates": self.critic_updates,
@@ -258,8 +260,8 @@ class DeepfakeTrainer:
         """Continue from a checkpoint of the same configuration; stages to come may differ.
 
         Raises:
-            ConfigError: stages that already ran, the networks or what they learnt from differ
-                from the checkpoint's.
+            ConfigError: stages that already ran, the networks or what they learnt from, or the
+                photos differ from the checkpoint's.
             WeightsError: the file is no checkpoint.
         """
         state, saved = load_checkpoint(path, DeepfakeConfig)
@@ -270,6 +272,7 @@ class DeepfakeTrainer:
         )
         refuse_difference(path, past, present)
         refuse_other_networks(path, state, self._networks(ran))
+        refuse_other_photos(path, state, self.train)
         self.generator.load_state_dict(state["generator"])
         self.stage, self.step = state["stage"], state["step"]
         self._start_stage()

@@ -34,13 +34,14 @@ from unmorph.training.checkpoint import (
     load_checkpoint,
     refuse_difference,
     refuse_other_networks,
+    refuse_other_photos,
     save_checkpoint,
 )
 from unmorph.training.config import DefenseConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet
-from unmorph.weights.tensors import read_tensors
+from unmorph.weights.tensors import load_exported, read_tensors
 
 #: Faces that a report on val is measured on.
 SOME_FACES = 64
@@ -78,7 +79,7 @@ class DefenseTrainer:
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a defense is trained on faces with labels, such as CelebA")
-        self.config, self.folder = config, folder
+        self.config, self.train, self.folder = config, train, folder
         self.device = open_device(device)
         self.features = None if features is None else features.to(self.device)
         self.deepfakes = {
@@ -125,6 +126,7 @@ class DefenseTrainer:
         return {
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(),
+            "photos": self.train.names_sha256(),
             "step": self.step,
             "seconds": self.seconds,
             "lambda_mag": self.lambda_mag.item(),
@@ -142,12 +144,14 @@ class DefenseTrainer:
         """Continue from a checkpoint of the same configuration (``report_every`` may differ).
 
         Raises:
-            ConfigError: the checkpoint's configuration or a deepfake differs; the message says how.
+            ConfigError: the checkpoint's configuration, a deepfake or the photos differ; the
+                message says how.
             WeightsError: the file is no checkpoint.
         """
         state, saved = load_checkpoint(path, DefenseConfig)
         refuse_difference(path, saved, self.config)
         refuse_other_networks(path, state, self._networks())
+        refuse_other_photos(path, state, self.train)
         self.defense.load_state_dict(state["defense"])
         self.average.load_state_dict(state["average"])
         for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
@@ -164,14 +168,12 @@ class DefenseTrainer:
             WeightsError: the file is no defense of this width.
         """
         weights = read_tensors(path)
-        shapes = {name: value.shape for name, value in weights.items()}
         for network in (self.defense, self.average):
-            own = network.state_dict()
-            # An export has no use for how many batches the statistics were gathered over.
-            wanted = {n: v.shape for n, v in own.items() if not n.endswith("num_batches_tracked")}
-            if shapes != wanted:
-                raise WeightsError(f"{path}: not an exported defense of width {self.config.width}")
-            network.load_state_dict(weights, strict=False)
+            try:
+                load_exported(network, weights)
+            except WeightsError as error:
+                what = f"an exported defense of width {self.config.width}"
+                raise WeightsError(f"{path}: not {what}: {error}") from error
             network.amplify_(self.config.amplify_start)
 
     def run(self, log: RunLog) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmorph.errors import WeightsError
 from unmorph.weights.convert import UNREADABLE
@@ -44,6 +44,20 @@ def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
     shapes = [{k: tuple(v.shape) for k, v in group.items()} for group in (expected, found)]
     wrong = sorted(dict(shapes[0].items() ^ shapes[1].items()))
     return f"{', '.join(wrong[:4])} missing, unknown or of another shape" if wrong else ""
+
+
+def load_exported(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load what `read_tensors` read of an export into a network.
+
+    Raises:
+        WeightsError: they are another network's; the message says where they differ.
+    """
+    # An export has no use for how many batches the statistics were gathered over.
+    own = network.state_dict()
+    kept = {name: own[name] for name in own if not name.endswith("num_batches_tracked")}
+    if wrong := differences(kept, weights):
+        raise WeightsError(wrong)
+    network.load_state_dict(weights, strict=False)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
