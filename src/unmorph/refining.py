@@ -65,7 +65,7 @@ MOMENTUM = 0.6
 MASKING = 3.0
 
 #: Added to how far an edit moves a face, before its loss is divided by that, on [-1, 1] squared.
-_LEAST_MOVEMENT = 0.01
+LEAST_MOVEMENT = 0.01
 
 
 class Refiner:
@@ -181,7 +181,7 @@ class _Goal:
         self.targets = np.concatenate([edit_targets(labels, edit) for edit in deepfake.edits])
         copies = self._copies(faces)
         moved = np.square(deepfake.gradient(copies, self.targets)[0] - copies)
-        self.weights = 1 / (moved.mean(axis=(1, 2, 3), keepdims=True) + _LEAST_MOVEMENT)
+        self.weights = 1 / (moved.mean(axis=(1, 2, 3), keepdims=True) + LEAST_MOVEMENT)
 
     def gradient(self, protected: Floats, step: int) -> Floats:
         """Return the gradient of the edits' losses on each face, (N, 3, 128, 128)."""
