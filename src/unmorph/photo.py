@@ -295,7 +295,7 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
             megapixels = image.width * image.height / 1e6
             if megapixels > max_megapixels:
                 raise PhotoError(
-                    f"{name}: {megapixels:.0f} megapixels are more than the limit of "
+                    f"{name}: {megapixels:.3g} megapixels are more than the limit of "
                     f"{max_megapixels:g}; shrink the photo first, or raise the limit "
                     "(--max-megapixels)"
                 )

@@ -167,6 +167,9 @@ def test_could_not_check(shipped: Path) -> None:
         result = check(*arguments)
         assert result.exit_code == 1, result.output
         assert str(arguments[-1]) in result.output
+        record = json.loads(check(*arguments, "--json").stdout)
+        assert (record["verdict"], record["faces"]) == (None, [])
+        assert str(arguments[-1]) in record["error"]
     (shipped / "stargan.onnx").unlink()
     assert check(PORTRAIT).exit_code == 1
 

@@ -419,3 +419,10 @@ def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> No
         result = run("experiment", plan)
         assert result.exit_code == 2
         assert said in result.output
+
+
+def test_nothing_is_tuned_on_what_is_reported(tmp_path: Path) -> None:
+    command = ["tune", "pgd", "--data", tmp_path, "--grid", "steps=1", "--split", "test"]
+    wrong = run(*command, "-o", tmp_path / "x.json")
+    assert wrong.exit_code == 2
+    assert "tune on val or train" in words(wrong)

@@ -16,7 +16,8 @@ from unmorph.cli._options import OVERWRITE, refuse_picture
 from unmorph.errors import ConfigError, PhotoError
 
 if TYPE_CHECKING:
-    from unmorph.checking import Edit, FaceCheck
+    from unmorph.channels.codecs import Channel
+    from unmorph.checking import Checker, Edit, FaceCheck, Pixels, Verdict
 
 NOT_PROTECTED = 3
 
@@ -90,32 +91,40 @@ def command(
                 f"channel {name!r} moves faces away from where they are looked for; choose from "
                 f"none, {', '.join(channels.still_names())}"
             )
-    original = read(photo, max_megapixels=max_megapixels).pixels
-    copy = None if protected is None else read(protected, max_megapixels=max_megapixels).pixels
     names = str(photo) if protected is None else f"{photo} and {protected}"
     checker = Checker.load(threads=threads)
-    try:
-        checks = checker.check(original, copy, ways)
-    except PhotoError as error:
-        raise PhotoError(f"{names}: {error}") from error
-    verdict = worst(checks)
-    if save is not None and copy is not None:
-        _draw(save, checker, checks[0], original, copy)
-    if as_json:
+
+    def say(verdict: Verdict | None, checks: Sequence[FaceCheck], error: str | None) -> None:
         record = {
             "photo": str(photo),
             "protected": None if protected is None else str(protected),
             "verdict": None if verdict is None else verdict.value,
             "faces": [_record(check) for check in checks],
+            "error": error,
         }
         typer.echo(json.dumps(record))
+
+    try:
+        original = read(photo, max_megapixels=max_megapixels).pixels
+        copy = None if protected is None else read(protected, max_megapixels=max_megapixels).pixels
+        checks = _checked(checker, original, copy, ways, names)
+    except PhotoError as error:
+        if as_json:
+            say(None, [], str(error))
+        raise
+    verdict = worst(checks)
+    unknown = f"{names}: cannot be judged, the deepfakes hardly change these faces"
+    if save is not None and copy is not None:
+        _draw(save, checker, checks[0], original, copy)
+    if as_json:
+        say(verdict, checks, unknown if verdict is None else None)
     else:
         for line in _report(checks):
             typer.echo(line)
         if save is not None:
             typer.echo(f"See {save}")
     if verdict is None:
-        raise PhotoError(f"{names}: cannot be judged, the deepfakes hardly change these faces")
+        raise PhotoError(unknown)
     if not as_json:
         typer.echo(f"{photo if protected is None else protected}: {_SAID[verdict.name]}")
         if protected is None and verdict is not Verdict.UNPROTECTED:
@@ -129,6 +138,16 @@ _SAID = {
     "WEAK": "only WEAKLY PROTECTED: some edits come through, or come through on some ways",
     "UNPROTECTED": "NOT PROTECTED: the edits come through",
 }
+
+
+def _checked(
+    checker: Checker, original: Pixels, copy: Pixels | None, ways: dict[str, Channel], names: str
+) -> list[FaceCheck]:
+    """Check photos; errors call them by their names."""
+    try:
+        return checker.check(original, copy, ways)
+    except PhotoError as error:
+        raise PhotoError(f"{names}: {error}") from error
 
 
 def _draw(save: Path, checker: Any, check: FaceCheck, original: Any, copy: Any) -> None:

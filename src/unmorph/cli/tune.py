@@ -20,7 +20,7 @@ def command(
         help="Values to try of an option; all combinations are tried; repeatable.",
     ),
     dataset: str = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces)."),
-    split: str = typer.Option("val", help="CelebA's partition; never tune on test."),
+    split: str = typer.Option("val", help="CelebA's partition: val or train, never test."),
     deepfake: str = typer.Option("stargan", help="A deepfake's name."),
     deepfake_weights: Path | None = typer.Option(
         None, help="Weights in place of the shipped ones."
@@ -47,6 +47,8 @@ def command(
     from unmorph.evaluation.tuning import is_tuned, tune
     from unmorph.runtime import CLASSIFIER
 
+    if dataset == "celeba" and split == "test":
+        raise typer.BadParameter("--split test is what is reported: tune on val or train")
     faces = draw(load_named(dataset, data, split), limit)
 
     def build(options: Mapping[str, str]) -> Subject:

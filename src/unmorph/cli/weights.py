@@ -21,11 +21,13 @@ _MIRROR = typer.Option(
 def list_weights() -> None:
     """Print the catalog."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from unmorph.weights import entry, names
 
-    table = Table("name", "what", "licence", "official source")
+    columns = ("name", "what", "licence", "official source")
+    # Names and addresses are there to be copied: never cut short.
+    table = Table(*(Column(column, overflow="fold") for column in columns))
     for name in names():
         item = entry(name)
         table.add_row(name, item.note, item.licence, item.url or "none: mirror folder only")
