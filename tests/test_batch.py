@@ -224,12 +224,20 @@ def test_what_the_system_refuses_stops_no_other(
     assert second.status == batch.PROTECTED
 
 
-def test_a_damaged_result_is_made_again(album: Path, tmp_path: Path, protector: Protector) -> None:
+def test_a_changed_result_is_told_and_left_alone(
+    album: Path, tmp_path: Path, protector: Protector
+) -> None:
     out = tmp_path / "out"
     jobs = plan([album], out)[:2]
     assert len(list(run(protector, jobs, Settings(), {out: journal(out)}))) == 2
-    jobs[0].target.write_bytes(b"half")
+    jobs[0].target.write_bytes(b"half, or somebody's work")
     assert [journal(out).knows(job) is not None for job in jobs] == [False, True]
+    (outcome,) = run(protector, jobs[:1], Settings(), {out: journal(out)})
+    assert "is there already" in str(outcome.error)
+    assert jobs[0].target.read_bytes() == b"half, or somebody's work"
+    (outcome,) = run(protector, jobs[:1], Settings(), {out: journal(out)}, overwrite=True)
+    assert outcome.status == batch.PROTECTED
+    assert journal(out).knows(jobs[0])
 
 
 def test_earlier_results_are_no_photos(album: Path, tmp_path: Path, protector: Protector) -> None:

@@ -192,9 +192,13 @@ class Journal:
         """Return whether a run of this folder's made, or began, the result that is there.
 
         A photo without a face was noted too, but nothing was written for it: a file there is
-        somebody's own.
+        somebody's own. So is a result that is no longer as it was made.
         """
-        return job.key in self._made
+        entry = self._entries.get(job.key, {})
+        changed = entry.get("status") == PROTECTED and not _is_whole(
+            job.target, entry.get("written")
+        )
+        return job.key in self._made and not changed
 
     def begin(self, job: Job) -> None:
         """Note that a result is about to be written."""

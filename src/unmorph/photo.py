@@ -444,7 +444,9 @@ def _in_bytes(tags: Mapping[int, Any]) -> dict[int, Any]:
     Pillow reads text as Latin-1, and writes what is no ASCII as question marks.
     """
     return {
-        tag: value.encode("latin-1") if isinstance(value, str) and not value.isascii() else value
+        tag: value
+        if not isinstance(value, str) or value.isascii()
+        else value.encode("latin-1", "replace")
         for tag, value in tags.items()
     }
 
