@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from unmorph.datasets.celeba import load_celeba
-from unmorph.errors import DataError
+from unmorph.errors import ConfigError, DataError
 
 #: The official columns around the five; Bald stands for the thirty-five others.
 COLUMNS = ("Bald", "Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
@@ -99,7 +99,7 @@ def test_photos_elsewhere_and_other_attributes(celeba: Path) -> None:
 
 
 def test_unknown_split(celeba: Path) -> None:
-    with pytest.raises(DataError, match="'valid'; choose one of train, val, test"):
+    with pytest.raises(ConfigError, match="'valid'; choose one of train, val, test"):
         load_celeba(celeba, "valid")
 
 
