@@ -258,6 +258,11 @@ def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
     assert album / "gone.jpg" in [job.source for job in plan([album], None)]
 
 
+def test_what_is_no_file_is_no_photo(album: Path) -> None:
+    os.mkfifo(album / "pipe.jpg")  # reading it would wait for ever
+    assert len(plan([album], None)) == 12
+
+
 def test_a_folder_out_of_reach_fails(
     album: Path, protector: Protector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +280,8 @@ def test_a_folder_out_of_reach_fails(
     outcomes = {o.source: o for o in run(protector, jobs, Settings(), {album: journal(album)})}
     assert outcomes.pop(closed).status == batch.FAILED
     assert {o.status for o in outcomes.values()} == {batch.PROTECTED}
+    with pytest.raises(PhotoError, match="trip-1: cannot be read: Permission denied"):
+        plan([album / "trip-1"], None)
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,9 @@ def test_missing_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(runtime, "SHIPPED", tmp_path)
     with pytest.raises(WeightsError, match=r"stargan\.onnx"):
         Checker.load()
+
+
+def test_a_copy_too_small_to_show_a_face() -> None:
+    original, copy = np.zeros((512, 512, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)
+    with pytest.raises(PhotoError, match="a copy of 1 x 1 pixels is too small"):
+        cut(copy, [Square(400, 400, 100)], original)

@@ -376,10 +376,12 @@ def test_names_keep_their_letters(tmp_path: Path, pixels: NDArray[np.uint8], suf
     given = {ExifTags.Base.Artist: "Jürgen Müller", ExifTags.Base.Copyright: "© 2024 Zoë"}
     exif = Image.Exif()
     exif.update({tag: text.encode() for tag, text in given.items()})
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.CameraOwnerName: "Zoë"}
     Image.fromarray(pixels).save(tmp_path / "photo.jpg", exif=exif)
     write(read(tmp_path / "photo.jpg"), tmp_path / f"out{suffix}", keep_metadata=True)
     with Image.open(tmp_path / f"out{suffix}") as image:
         found = image.getexif()
+        assert isinstance(found.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.CameraOwnerName], str)
     assert {tag: found[tag].encode("latin-1").decode() for tag in given} == given
 
 

@@ -173,7 +173,9 @@ def test_a_box_at_a_face_that_is_found(protector: Protector, portrait: NDArray[n
     assert by_hand.squares[0].same_face(found.squares[1])
 
 
-@pytest.mark.parametrize("box", [(900, 900, 999, 999), (0, 0, 2000, 2000), (-90, 0, 20, 100)])
+@pytest.mark.parametrize(
+    "box", [(900, 900, 999, 999), (0, 0, 2000, 2000), (-90, 0, 20, 100), (1, 1, 1, 5)]
+)
 def test_a_box_that_shows_no_photo(
     protector: Protector, portrait: NDArray[np.uint8], box: tuple[float, float, float, float]
 ) -> None:

@@ -559,14 +559,21 @@ def _is_folder(path: Path) -> bool:
 def _inside(folder: Path, out: Path | None) -> list[Path]:
     """Return the files of a folder, links to folders, and sub-folders out of reach, in order.
 
-    Hidden ones, our own results and whatever lies below ``out`` are not among them.
+    Hidden ones, our own results and whatever lies below ``out`` are not among them, nor is what is
+    neither file nor folder.
+
+    Raises:
+        PhotoError: the folder itself is out of reach.
     """
     results = None if out is None else out.resolve()
     found: list[Path] = []
     made: set[Path] = set()
 
     def note(error: OSError) -> None:
-        found.append(Path(error.filename))
+        place = Path(error.filename)
+        if place == folder:
+            raise PhotoError(f"{folder}: cannot be read: {error.strerror}") from error
+        found.append(place)
 
     for name, folders, files in os.walk(folder, onerror=note):
         here = Path(name)
@@ -579,4 +586,10 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
             if not inner.startswith(".") and (here / inner).resolve() != results
         ]
         found += [here / inner for inner in (*files, *links) if not inner.startswith(".")]
-    return sorted(path for path in found if path not in made and not path.stem.endswith(MARK))
+    return sorted(
+        path
+        for path in found
+        if path not in made
+        and not path.stem.endswith(MARK)
+        and (path.is_symlink() or path.is_file() or path.is_dir())
+    )

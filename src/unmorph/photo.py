@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageCms, TiffTags, UnidentifiedImageError, features
 
 from unmorph.errors import ConfigError, PhotoError
 from unmorph.files import write_whole
@@ -439,16 +439,20 @@ def _writable(tags: Mapping[int, Any], folder: int | None = None) -> dict[int, A
 
 
 def _in_bytes(tags: Mapping[int, Any]) -> dict[int, Any]:
-    """Return tags with other text than ASCII as the bytes that it was.
+    """Return tags with other text than ASCII as the bytes that it was, where Pillow takes those.
 
-    Pillow reads text as Latin-1, and writes what is no ASCII as question marks.
+    Pillow reads text as Latin-1, and writes what is no ASCII as question marks. Bytes it writes as
+    text where it knows the tag for that, and as numbers elsewhere.
     """
     return {
-        tag: value
-        if not isinstance(value, str) or value.isascii()
-        else value.encode("latin-1", "replace")
+        tag: value.encode("latin-1", "replace") if _is_letters(tag, value) else value
         for tag, value in tags.items()
     }
+
+
+def _is_letters(tag: int, value: object) -> bool:
+    known = TiffTags.lookup(tag).type == TiffTags.ASCII
+    return known and isinstance(value, str) and not value.isascii()
 
 
 def _for_tiff(notes: bytes) -> Image.Exif:
@@ -480,7 +484,7 @@ def _encodable(photo: Photo, kind: str) -> tuple[Image.Image, bytes | None]:
     image, profile = Image.fromarray(photo.pixels), photo.icc_profile
     if photo.grey:
         image = image.convert("L")
-        if profile and kind in _COLOURED:  # where a profile of greys would be of no use
+        if profile and profile[16:20] == b"GRAY" and kind in _COLOURED:  # which cannot hold it
             image, profile = _light(image, profile), None
     if photo.alpha is not None and _holds_opacity(kind):
         image.putalpha(Image.fromarray(photo.alpha))

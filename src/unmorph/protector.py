@@ -196,6 +196,8 @@ def _default_protector() -> Protector:
 def _share_within(box: tuple[float, float, float, float], photo: NDArray[np.uint8]) -> float:
     """Return how much of a box's area a photo shows, 0 to 1."""
     left, top, right, bottom = box
+    if not (right > left and bottom > top):
+        return 0.0
     height, width = photo.shape[:2]
     across: float = max(0, min(right, width) - max(left, 0))
     down: float = max(0, min(bottom, height) - max(top, 0))

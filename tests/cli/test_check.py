@@ -128,14 +128,6 @@ def test_picture(shipped: Path, protected: Path) -> None:
     assert check(PORTRAIT, protected, "--save", out, "--overwrite").exit_code == 3
 
 
-def test_a_copy_that_shows_nothing(shipped: Path) -> None:
-    tiny = shipped / "tiny.png"
-    Image.new("RGB", (1, 1)).save(tiny)
-    result = check(PORTRAIT, tiny)
-    assert result.exit_code == 1
-    assert "a copy of 1 x 1 pixels is too small" in result.output or "same picture" in result.output
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import torch
@@ -76,6 +77,12 @@ def refuse_difference(path: str | os.PathLike[str], saved: object, config: objec
         )
 
 
+def photos_sha256(photos: FaceDataset) -> str:
+    """Hash the names of a run's photos, the same in a zip and in a folder."""
+    names = "\n".join(PurePosixPath(name).name for name in photos.names)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
 def refuse_other_photos(
     path: str | os.PathLike[str], state: Mapping[str, Any], photos: FaceDataset
 ) -> None:
@@ -83,13 +90,13 @@ def refuse_other_photos(
 
     Args:
         path: the checkpoint, for the message.
-        state: what it holds: the SHA-256 of their names, unless it is of an older version.
+        state: what it holds: `photos_sha256`, unless it is of an older version.
         photos: the present ones.
 
     Raises:
         ConfigError: they are others.
     """
-    present = photos.names_sha256()
+    present = photos_sha256(photos)
     if state.get("photos", present) != present:
         raise ConfigError(
             f"{path}: was trained on other photos than the {len(photos)} of {photos.source.path}; "

@@ -20,6 +20,7 @@ from unmorph.layout import autocast, channels_last, open_device
 from unmorph.training.batches import Batches, recolour, uniform
 from unmorph.training.checkpoint import (
     load_checkpoint,
+    photos_sha256,
     refuse_difference,
     refuse_other_photos,
     save_checkpoint,
@@ -127,7 +128,7 @@ class ClassifierTrainer:
         """Everything that a checkpoint must hold to continue as if never stopped."""
         return {
             "config": dataclasses.asdict(self.config),
-            "photos": self.train.names_sha256(),
+            "photos": photos_sha256(self.train),
             "step": self.step,
             "seconds": self.seconds,
             "random": self.random.get_state(),

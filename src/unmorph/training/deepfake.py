@@ -23,6 +23,7 @@ from unmorph.layout import autocast, channels_last, open_device
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import (
     load_checkpoint,
+    photos_sha256,
     refuse_difference,
     refuse_other_networks,
     refuse_other_photos,
@@ -231,7 +232,7 @@ class DeepfakeTrainer:
         state = {
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(self.stage + 1),
-            "photos": self.train.names_sha256(),
+            "photos": photos_sha256(self.train),
             "stage": self.stage,
             "step": self.step,
             "critic_updates": self.critic_updates,

@@ -32,6 +32,7 @@ from unmorph.perceptual import VGGFeatures
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import (
     load_checkpoint,
+    photos_sha256,
     refuse_difference,
     refuse_other_networks,
     refuse_other_photos,
@@ -126,7 +127,7 @@ class DefenseTrainer:
         return {
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(),
-            "photos": self.train.names_sha256(),
+            "photos": photos_sha256(self.train),
             "step": self.step,
             "seconds": self.seconds,
             "lambda_mag": self.lambda_mag.item(),
