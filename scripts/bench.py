@@ -106,8 +106,7 @@ def row(name: str, data: bytes, protector: Protector, runs: int) -> str:
         whole,
         lambda: encode(Photo(protected), "png"),
     ]
-    times = [median(stage, runs) for stage in stages]
-    *times, png = times
+    *times, png = (median(stage, runs) for stage in stages)
     bound = times[0] + times[1] + times[3]
     megapixels = photo.pixels.shape[0] * photo.pixels.shape[1] / 1e6
     figures = " ".join(f"{value:6.3f}" for value in times)

@@ -166,7 +166,7 @@ class Journal:
         entry = self._entries.get(job.key)
         if entry is None or not entry.items() >= self._state(job).items():
             return None
-        if entry.get("status") == PROTECTED and not _is_whole(job.target, entry.get("written")):
+        if _is_altered(job.target, entry):
             return None
         if entry.get("status") == NO_FACE:
             return Outcome(str(job.source), NO_FACE)
@@ -194,11 +194,8 @@ class Journal:
         A photo without a face was noted too, but nothing was written for it: a file there is
         somebody's own. So is a result that is no longer as it was made.
         """
-        entry = self._entries.get(job.key, {})
-        changed = entry.get("status") == PROTECTED and not _is_whole(
-            job.target, entry.get("written")
-        )
-        return job.key in self._made and not changed
+        altered = _is_altered(job.target, self._entries.get(job.key, {}))
+        return job.key in self._made and not altered
 
     def begin(self, job: Job) -> None:
         """Note that a result is about to be written."""
@@ -236,9 +233,11 @@ class Journal:
         return {"target": job.key, "settings": self._settings, **_stat(job.source)}
 
 
-def _is_whole(result: Path, size: int | None) -> bool:
-    """Return whether a result is there, and of its size where a journal tells that."""
-    return result.is_file() and size in (None, result.stat().st_size)
+def _is_altered(result: Path, entry: dict[str, Any]) -> bool:
+    """Return whether a result that a journal's entry tells of is gone, or of another size."""
+    if entry.get("status") != PROTECTED:
+        return False
+    return not result.is_file() or entry.get("written") not in (None, result.stat().st_size)
 
 
 def _place(photo: Path) -> str:
