@@ -66,6 +66,11 @@ def command(
     epsilon: float = typer.Option(EPSILON, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+    compile: bool = typer.Option(
+        False,
+        help="Compile the deepfake: minutes and a C++ compiler first, then a gradient search takes "
+        "a third less.",
+    ),
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
@@ -119,6 +124,7 @@ def command(
         seed=seed,
         options=parse_pairs(option),
         device=device,
+        compiled=compile,
     )
     if keep_faces is not None:
         subject = remember_faces(subject, keep_faces, seed)
@@ -187,6 +193,8 @@ def command(
             bar.stop()
             typer.echo(f"{output} is current")
             return
+    if compile:
+        record = replace(record, machine={**record.machine, "compiled": True})
     write_record(record, output)
     progress_file.unlink(missing_ok=True)
     typer.echo(render_summary(record))

@@ -49,26 +49,36 @@ class _OnnxDeepfake:
 
 
 def open_deepfake(
-    name: str, weights: Path | None = None, device: str = "cpu"
+    name: str, weights: Path | None = None, device: str = "cpu", compiled: bool = False
 ) -> tuple[Deepfake, dict[str, Any]]:
     """Open a deepfake: a registered name, or the path of an ONNX file.
+
+    Args:
+        name: of the deepfake.
+        weights: a file in place of its own weights.
+        device: where torch runs it.
+        compiled: whether torch compiles it when it is first called, once for each size of batch.
 
     Returns:
         the deepfake, and what a record says about it.
 
     Raises:
         ConfigError: the name is unknown, there is no such device, or an ONNX file is to take other
-            weights.
+            weights or to be compiled.
         WeightsError: its weights cannot be had.
     """
     find_device(device)
     if name.endswith(".onnx"):
         if weights is not None:
             raise ConfigError(f"{name}: has weights of its own; leave out {weights}")
+        if compiled:
+            raise ConfigError(f"{name}: torch compiles registered deepfakes, no ONNX files")
         path = Path(name)
         network = _OnnxDeepfake(path)
         return network, {"name": path.stem, "edits": list(network.edits), **identity(path)}
     deepfake = deepfakes.load(name, weights=weights, device=device)
+    if compiled:
+        deepfake.compile(dynamic=False)
     about = {"name": name, "edits": list(deepfake.edits), **deepfake.provenance}
     return deepfake, about
 
@@ -137,6 +147,7 @@ def open_subject(
     seed: int = 0,
     options: Mapping[str, str] | None = None,
     device: str = "cpu",
+    compiled: bool = False,
 ) -> Subject:
     """Open everything that one run puts together.
 
@@ -148,7 +159,7 @@ def open_subject(
         ConfigError: a name is unknown.
         WeightsError: a network cannot be had.
     """
-    opened_deepfake, about_deepfake = open_deepfake(deepfake, weights, device)
+    opened_deepfake, about_deepfake = open_deepfake(deepfake, weights, device, compiled)
     opened_defense, about_defense = open_defense(
         defense, opened_deepfake, epsilon=epsilon, seed=seed, options=options
     )

@@ -40,7 +40,8 @@ class Record:
         defense: name, and epsilon and SHA-256 of its weights where it has them.
         judge: the attribute judge's name and SHA-256, or None.
         settings: the options of the run, the seed among them.
-        machine: device, threads, processor, operating system.
+        machine: device, threads, processor, operating system, and whether torch compiled the
+            deepfake.
         versions: of Python and of the packages that computed the figures.
         commit: of the working tree that ran, ``-dirty`` where it was changed; None outside one.
         seconds: wall time of the run; a resumed run counts all its parts.
