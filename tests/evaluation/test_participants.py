@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from unmorph.cli import app
@@ -25,7 +28,7 @@ from unmorph.runtime import OnnxDeepfake
 from unmorph.weights.store import identity, sha256
 
 
-def faces(count: int = 2) -> torch.Tensor:
+def faces(count: int = 2) -> Tensor:
     return torch.rand(count, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -68,6 +71,30 @@ def test_registered_deepfake_takes_other_weights(tmp_path: Path) -> None:
     assert network.edit(faces(), torch.zeros(2, 5)).shape == (2, 3, 128, 128)
     assert about["name"] == "stargan"
     assert (about["file"], about["sha256"]) == ("tiny-G.ckpt", sha256(path))
+
+
+def test_compiled_deepfake_edits_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tiny-G.ckpt"
+    torch.save(Generator(conv_dim=2, repeat_num=1).state_dict(), path)
+    seen = []
+
+    def traced(call: Callable[..., Tensor], **options: Any) -> Callable[..., Tensor]:
+        seen.append(call)  # in seconds, where a compiler takes its minute
+        return torch_compile(call, backend="eager", **options)
+
+    torch_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", traced)
+    plain, _ = open_deepfake("stargan", weights=path)
+    compiled, about = open_deepfake("stargan", weights=path, compiled=True)
+    assert len(seen) == 1
+    expected = plain.edit(faces(), torch.zeros(2, 5))
+    torch.testing.assert_close(compiled.edit(faces(), torch.zeros(2, 5)), expected)
+    assert "compiled" not in about
+
+
+def test_an_onnx_deepfake_is_not_compiled(deepfake_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stargan\.onnx: torch compiles registered deepfakes"):
+        open_deepfake(str(deepfake_file), compiled=True)
 
 
 def test_registered_defense_says_what_it_ran_with(tmp_path: Path) -> None:

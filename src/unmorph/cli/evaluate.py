@@ -66,8 +66,9 @@ def command(
     epsilon: float = typer.Option(EPSILON, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
-    compile: bool = typer.Option(
+    compiled: bool = typer.Option(
         False,
+        "--compile",
         help="Compile the deepfake: minutes and a C++ compiler first, then a gradient search takes "
         "a third less.",
     ),
@@ -124,7 +125,7 @@ def command(
         seed=seed,
         options=parse_pairs(option),
         device=device,
-        compiled=compile,
+        compiled=compiled,
     )
     if keep_faces is not None:
         subject = remember_faces(subject, keep_faces, seed)
@@ -193,7 +194,7 @@ def command(
             bar.stop()
             typer.echo(f"{output} is current")
             return
-    if compile:
+    if compiled:
         record = replace(record, machine={**record.machine, "compiled": True})
     write_record(record, output)
     progress_file.unlink(missing_ok=True)
