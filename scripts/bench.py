@@ -26,6 +26,8 @@ from pathlib import Path
 from PIL import Image
 
 from unmorph import batch
+from unmorph.album import plan
+from unmorph.journal import PROTECTED
 from unmorph.photo import Photo, decode, encode
 from unmorph.protector import DEFAULT_STRENGTH, Protector
 from unmorph.runtime import shipped_defense
@@ -141,7 +143,7 @@ def album(folder: Path, weights: Path, count: int) -> None:
     (folder / "in").mkdir()
     for number in range(count):
         (folder / "in" / f"{number}.jpg").write_bytes(data)
-    jobs = batch.plan([folder / "in"], folder / "out")
+    jobs = plan([folder / "in"], folder / "out")
     rates = []
     protector = Protector.load(weights, threads=1)
     for workers in (1, os.cpu_count() or 1):
@@ -150,7 +152,7 @@ def album(folder: Path, weights: Path, count: int) -> None:
         start = time.perf_counter()
         outcomes = list(batch.run(protector, jobs, settings, journals, workers))
         rates.append(count / (time.perf_counter() - start))
-        if any(outcome.status != batch.PROTECTED for outcome in outcomes):
+        if any(outcome.status != PROTECTED for outcome in outcomes):
             raise SystemExit("a photo of the batch was not protected")
         print(f"{count} portraits of 640 x 480, {workers} at a time: {rates[-1]:.1f} a second")
     print(f"all cores against one: {rates[-1] / rates[0]:.2f}")

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from unmorph.photo import read
 from unmorph.protector import Protector
@@ -140,3 +141,15 @@ def classifier_file(save_network: Save) -> Path:
 def protector(defense_file: Path) -> Protector:
     """A protector with the tiny defense."""
     return Protector.load(defense_file, threads=1)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A folder with twelve small portraits in three folders."""
+    with Image.open(PORTRAIT) as image:
+        small = image.resize((200, 200))
+    for number in range(12):
+        path = tmp_path / "album" / f"trip-{number % 3}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small.rotate(number).save(path)
+    return tmp_path / "album"

@@ -12,28 +12,18 @@ import pytest
 from PIL import Image
 
 from unmorph import batch
-from unmorph.batch import JOURNAL, Job, Journal, Outcome, Settings, plan, run
-from unmorph.errors import ConfigError, PhotoError, WeightsError
+from unmorph.album import plan
+from unmorph.batch import Settings, run
+from unmorph.errors import PhotoError, WeightsError
 from unmorph.files import PARTIAL
+from unmorph.journal import FAILED, JOURNAL, PROTECTED, Journal
 from unmorph.photo import read
 from unmorph.protector import Protector
 from unmorph.samples import PORTRAIT
 
 
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """A folder with twelve small portraits in three folders."""
-    with Image.open(PORTRAIT) as image:
-        small = image.resize((200, 200))
-    for number in range(12):
-        path = tmp_path / "album" / f"trip-{number % 3}" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        small.rotate(number).save(path)
-    return tmp_path / "album"
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+def journal(folder: Path, settings: str = "same") -> Journal:
+    return Journal(folder, settings)
 
 
 def test_kill_at_any_moment(album: Path, tmp_path: Path, defense_file: Path) -> None:
@@ -79,74 +69,16 @@ def test_tidies_up_after_a_kill(album: Path, tmp_path: Path, protector: Protecto
     os.utime(old, (0, 0))
     os.utime(other, (0, 0))
     journals = {tmp_path / "out": journal(tmp_path)}
-    assert [o.status for o in run(protector, jobs, Settings(), journals)] == [batch.PROTECTED]
+    assert [o.status for o in run(protector, jobs, Settings(), journals)] == [PROTECTED]
     assert not old.exists()
     assert new.exists()  # perhaps of a run that is at work
     assert other.exists()
-
-
-def journal(folder: Path, settings: str = "same") -> Journal:
-    return Journal(folder, settings)
-
-
-def test_journal_with_a_torn_line(album: Path, tmp_path: Path) -> None:
-    jobs = plan([album], tmp_path)[:3]
-    first = journal(tmp_path)
-    for job in jobs[:2]:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        job.target.touch()
-        first.add(job, first.state(job), Outcome(str(job.source), batch.PROTECTED, faces=1))
-    path = tmp_path / JOURNAL
-    path.write_text(path.read_text()[:-20])
-    second = journal(tmp_path)
-    assert [second.knows(job) is not None for job in jobs] == [True, False, False]
-    second.add(jobs[1], second.state(jobs[1]), Outcome("", batch.PROTECTED, faces=1))
-    third = journal(tmp_path)
-    assert [third.knows(job) is not None for job in jobs] == [True, True, False]
-    assert journal(tmp_path, "others").knows(jobs[0]) is None
-
-
-def test_journal_of_an_earlier_version(tmp_path: Path) -> None:
-    photos = [tmp_path / folder / "x.jpg" for folder in "ab"]
-    out = tmp_path / "out"
-    out.mkdir()
-    lines: list[dict[str, object]] = []
-    for number, (photo, result) in enumerate(zip(photos, ("x-2.png", "x.png"), strict=True)):
-        photo.parent.mkdir()
-        photo.write_bytes(bytes(number))
-        (out / result).touch()
-        stat = photo.stat()
-        named = {"target": result, "source": "x.jpg", "settings": "same"}
-        lines.append({**named, "status": batch.BEGUN})
-        state = {**named, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
-        lines.append({**state, "status": batch.PROTECTED, "faces": 1})
-    (out / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    jobs = plan([tmp_path / "a", tmp_path / "b"], out, "png")
-    assert [job.target.name for job in jobs] == ["x-2.png", "x.png"]
-    assert all(journal(out).knows(job) for job in jobs)
 
 
 def test_journal_names_no_folders(album: Path, tmp_path: Path, protector: Protector) -> None:
     out = tmp_path / "out"
     assert list(run(protector, plan([album], out)[:1], Settings(), {out: journal(out)}))
     assert str(tmp_path) not in (out / JOURNAL).read_text()
-
-
-def test_journal_that_cannot_be_written(album: Path, tmp_path: Path) -> None:
-    job = plan([album], tmp_path)[0]
-    blocked = journal(tmp_path / "file")
-    (tmp_path / "file").touch()
-    with pytest.raises(PhotoError, match="cannot be written"):
-        blocked.add(Job(job.source, tmp_path / "a.png"), {}, Outcome("", batch.PROTECTED))
-
-
-def test_tree_is_kept(album: Path, tmp_path: Path) -> None:
-    jobs = plan([album], tmp_path / "out")
-    assert {job.root for job in jobs} == {tmp_path / "out"}
-    assert [job.key for job in jobs] == files(album)
-    beside = plan([album], None, "jpeg")
-    assert beside[0].target == album / "trip-0" / "0-protected.jpg"
-    assert beside[0].root == album
 
 
 def test_named_photos_have_no_journal(album: Path, tmp_path: Path, defense_file: Path) -> None:
@@ -166,7 +98,7 @@ def test_journal_depends_on_settings_and_weights(
 
     assert not known(Settings())
     journals = batch.journals_for(jobs, Settings(), defense_file)
-    assert [o.status for o in run(protector, jobs, Settings(), journals)] == [batch.PROTECTED]
+    assert [o.status for o in run(protector, jobs, Settings(), journals)] == [PROTECTED]
     assert known(Settings())
     assert not known(Settings(quality=90))
     assert not known(Settings(), classifier_file)
@@ -174,20 +106,6 @@ def test_journal_depends_on_settings_and_weights(
         known(Settings(), tmp_path / "absent.onnx")
     os.utime(jobs[0].source, (1, 1))
     assert not known(Settings())
-
-
-@pytest.mark.parametrize(
-    ("out", "form"), [("one.png", None), ("one.png", "jpeg"), ("one.jpg", "png")]
-)
-def test_one_file_for_what_it_is_not(album: Path, out: str, form: str | None) -> None:
-    photos = [album] if form is None else [album / "trip-0" / "0.png"]
-    with pytest.raises(ConfigError, match=out):
-        plan(photos, Path(out), form)
-
-
-def test_nothing_to_do(tmp_path: Path) -> None:
-    with pytest.raises(PhotoError, match="no photos in"):
-        plan([tmp_path], None)
 
 
 def test_what_was_not_made_here_is_not_replaced(
@@ -202,13 +120,13 @@ def test_what_was_not_made_here_is_not_replaced(
     with Image.open(PORTRAIT) as image:
         image.resize((200, 200)).save(job.source)
     (outcome,) = run(protector, [job], Settings(), {out: journal(out)})
-    assert outcome.status == batch.FAILED
+    assert outcome.status == FAILED
     assert "is there already" in str(outcome.error)
     assert job.target.read_text() == "somebody's own"
     job.target.unlink()
     for _ in range(2):  # made here, it may be replaced
         (outcome,) = run(protector, [job], Settings(), {out: journal(out)})
-        assert outcome.status == batch.PROTECTED
+        assert outcome.status == PROTECTED
 
 
 def test_what_the_system_refuses_stops_no_other(
@@ -219,9 +137,9 @@ def test_what_the_system_refuses_stops_no_other(
     source.rename(long)
     jobs = plan([long, next(album.rglob("1.png"))], None)
     first, second = run(protector, jobs, Settings(), {})
-    assert first.status == batch.FAILED
+    assert first.status == FAILED
     assert "File name too long" in str(first.error)
-    assert second.status == batch.PROTECTED
+    assert second.status == PROTECTED
 
 
 def test_a_changed_result_is_told_and_left_alone(
@@ -236,7 +154,7 @@ def test_a_changed_result_is_told_and_left_alone(
     assert "is there already" in str(outcome.error)
     assert jobs[0].target.read_bytes() == b"half, or somebody's work"
     (outcome,) = run(protector, jobs[:1], Settings(), {out: journal(out)}, overwrite=True)
-    assert outcome.status == batch.PROTECTED
+    assert outcome.status == PROTECTED
     assert journal(out).knows(jobs[0])
 
 
@@ -246,21 +164,6 @@ def test_earlier_results_are_no_photos(album: Path, tmp_path: Path, protector: P
     assert {job.source for job in plan([album], inside)} == set(album.glob("trip-*/*.png"))
     sources = {job.source for job in plan([album], tmp_path / "elsewhere")}
     assert sources == set(album.glob("trip-*/*.png"))
-
-
-def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
-    for name in ("a.CR2", "b.cr2", "notes", ".hidden.mov", "x-protected.mov"):
-        (album / name).touch()
-    (tmp_path / "other").mkdir()
-    (album / "link").symlink_to(tmp_path / "other")
-    assert batch.passed_over([album], None) == {".cr2": 2, "no suffix": 2}
-    (album / "gone.jpg").symlink_to(tmp_path / "absent.jpg")
-    assert album / "gone.jpg" in [job.source for job in plan([album], None)]
-
-
-def test_what_is_no_file_is_no_photo(album: Path) -> None:
-    os.mkfifo(album / "pipe.jpg")  # reading it would wait for ever
-    assert len(plan([album], None)) == 12
 
 
 def test_a_folder_out_of_reach_fails(
@@ -278,8 +181,8 @@ def test_a_folder_out_of_reach_fails(
     jobs = plan([album], None)
     assert len(jobs) == 9
     outcomes = {o.source: o for o in run(protector, jobs, Settings(), {album: journal(album)})}
-    assert outcomes.pop(closed).status == batch.FAILED
-    assert {o.status for o in outcomes.values()} == {batch.PROTECTED}
+    assert outcomes.pop(closed).status == FAILED
+    assert {o.status for o in outcomes.values()} == {PROTECTED}
     with pytest.raises(PhotoError, match="trip-1: cannot be read: Permission denied"):
         plan([album / "trip-1"], None)
 
@@ -300,7 +203,7 @@ def test_says_where_little_is_to_be_expected(
         photo.paste(image.resize((side, side)), (60, 20))
     photo.convert(mode).save(tmp_path / "photo.png")
     (outcome,) = run(protector, plan([tmp_path / "photo.png"], None), Settings(), {})
-    assert outcome.status == batch.PROTECTED
+    assert outcome.status == PROTECTED
     assert outcome.notes == note
 
 

@@ -14,9 +14,9 @@ from PIL import ExifTags, Image
 from typer.testing import CliRunner, Result
 
 from unmorph import runtime
-from unmorph.batch import JOURNAL
 from unmorph.cli import app
 from unmorph.cli import protect as cli_protect
+from unmorph.journal import JOURNAL
 from unmorph.photo import decode, read
 from unmorph.protector import Protector
 from unmorph.samples import PORTRAIT

@@ -22,14 +22,15 @@ import typer
 from unmorph.cli._options import STOPPED
 
 if TYPE_CHECKING:
-    from unmorph.batch import Job, Outcome, Settings
+    from unmorph.batch import Settings
+    from unmorph.journal import Job, Outcome
     from unmorph.protector import Protector
 
     #: Loads the protector, given the number of ``threads``.
     Load = Callable[..., Protector]
 
-FAILED = 1
-NO_FACE = 4
+#: Exit codes.
+_FAILED, _NO_FACE = 1, 4
 
 #: Photos at a time at most, unless asked for more: each takes memory.
 _WORKERS = 8
@@ -191,18 +192,19 @@ def _files(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from unmorph import batch
+    from unmorph import album, batch
+    from unmorph.journal import NO_FACE, PLANNED, Outcome
     from unmorph.photo import WRITABLE
 
-    jobs = batch.plan(photos, out, settings.format)
-    passed_over = batch.passed_over(photos, out)
+    jobs = album.plan(photos, out, settings.format)
+    passed_over = album.passed_over(photos, out)
     _refuse_quality(settings, {WRITABLE.get(job.target.suffix.lower()) for job in jobs})
     journals = batch.journals_for(jobs, settings, defense)
     known = [None] * len(jobs) if again else list(batch.unchanged(jobs, journals))
     todo = [job for job, outcome in zip(jobs, known, strict=True) if outcome is None]
     outcomes: Iterable[Outcome]
     if dry_run:
-        outcomes = (batch.Outcome(str(job.source), batch.PLANNED, str(job.target)) for job in todo)
+        outcomes = (Outcome(str(job.source), PLANNED, str(job.target)) for job in todo)
     else:
         batch.refuse_unwritable(todo)
         cores = workers or min(os.cpu_count() or 1, _WORKERS)
@@ -217,7 +219,7 @@ def _files(
                 counts[outcome.status] = counts.get(outcome.status, 0) + 1
                 if as_json:
                     say(json.dumps(dataclasses.asdict(outcome)))
-                elif outcome.status == batch.NO_FACE:
+                elif outcome.status == NO_FACE:
                     say(_line(outcome))
             for outcome in outcomes:
                 counts[outcome.status] = counts.get(outcome.status, 0) + 1
@@ -241,8 +243,8 @@ def _files(
         typer.echo(f"passed over, as no photos that can be read: {kinds}", err=True)
     for failure in failures:
         typer.echo(f"unmorph: {failure}", err=True)
-    if failures or batch.NO_FACE in counts:
-        raise typer.Exit(FAILED if failures else NO_FACE)
+    if failures or NO_FACE in counts:
+        raise typer.Exit(_FAILED if failures else _NO_FACE)
 
 
 def _outcomes(
@@ -321,17 +323,17 @@ def _pipe(
     # Beside a photo on stdout there is no room for text.
     typer.echo(json.dumps(dataclasses.asdict(outcome)) if as_json else _line(outcome), err=True)
     if data is None:
-        raise typer.Exit(NO_FACE)
+        raise typer.Exit(_NO_FACE)
 
 
 def _line(outcome: Outcome) -> str:
     """Return what to say of a photo."""
-    from unmorph import batch
+    from unmorph.journal import NO_FACE, PLANNED
 
-    if outcome.status == batch.PLANNED:
+    if outcome.status == PLANNED:
         return f"{outcome.source} -> {outcome.target}"
     parts = []
-    if outcome.status == batch.NO_FACE:
+    if outcome.status == NO_FACE:
         parts.append("no face found, nothing written")
     else:
         parts.append(f"{outcome.faces} face{'s' if outcome.faces > 1 else ''}")
@@ -378,7 +380,7 @@ def _progress(total: int, wanted: bool) -> Iterator[tuple[Any, Any]]:
 
 def _format(form: str | None, out: Path | None) -> str | None:
     """Return the format to write; None for each photo's own, or for what ``out`` is called."""
-    from unmorph.batch import names_file
+    from unmorph.album import names_file
     from unmorph.photo import FORMATS, WRITABLE
 
     if form is None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from unmorph.album import passed_over, plan
+from unmorph.errors import ConfigError, PhotoError
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_tree_is_kept(album: Path, tmp_path: Path) -> None:
+    jobs = plan([album], tmp_path / "out")
+    assert {job.root for job in jobs} == {tmp_path / "out"}
+    assert [job.key for job in jobs] == files(album)
+    beside = plan([album], None, "jpeg")
+    assert beside[0].target == album / "trip-0" / "0-protected.jpg"
+    assert beside[0].root == album
+
+
+@pytest.mark.parametrize(
+    ("out", "form"), [("one.png", None), ("one.png", "jpeg"), ("one.jpg", "png")]
+)
+def test_one_file_for_what_it_is_not(album: Path, out: str, form: str | None) -> None:
+    photos = [album] if form is None else [album / "trip-0" / "0.png"]
+    with pytest.raises(ConfigError, match=out):
+        plan(photos, Path(out), form)
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="no photos in"):
+        plan([tmp_path], None)
+
+
+def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
+    for name in ("a.CR2", "b.cr2", "notes", ".hidden.mov", "x-protected.mov"):
+        (album / name).touch()
+    (tmp_path / "other").mkdir()
+    (album / "link").symlink_to(tmp_path / "other")
+    assert passed_over([album], None) == {".cr2": 2, "no suffix": 2}
+    (album / "gone.jpg").symlink_to(tmp_path / "absent.jpg")
+    assert album / "gone.jpg" in [job.source for job in plan([album], None)]
+
+
+def test_what_is_no_file_is_no_photo(album: Path) -> None:
+    os.mkfifo(album / "pipe.jpg")  # reading it would wait for ever
+    assert len(plan([album], None)) == 12
