@@ -168,16 +168,26 @@ def _refuse(output: Path, *data: Path) -> None:
 def _protecting(
     defenses: list[str], deepfake: Deepfake, epsilon: float, seed: int
 ) -> dict[str, Protect]:
-    """Return what protects faces, by the name that records give the defense."""
+    """Return what protects faces, and says so meanwhile, by the name that records give it."""
+    from rich.console import Console
+
     from unmorph.cli._pairs import parse_defense
     from unmorph.evaluation.participants import open_defense
     from unmorph.evaluation.record import method_name
+
+    def told(method: str, protect: Protect) -> Protect:
+        def call(faces: Tensor, labels: Tensor) -> Tensor:
+            with Console(stderr=True).status(f"{method} protects {len(faces)} faces"):
+                return protect(faces, labels)
+
+        return call
 
     found: dict[str, Protect] = {}
     for text in defenses:
         name, options = parse_defense(text)
         opened, about = open_defense(name, deepfake, epsilon=epsilon, seed=seed, options=options)
-        found[method_name(about)] = opened.protect
+        method = method_name(about)
+        found[method] = told(method, opened.protect)
     return found
 
 

@@ -389,7 +389,8 @@ def _run_table(records: Sequence[Record]) -> Table:
             str(record.deepfake["name"]),
             _weights(record.deepfake),
             str(record.settings["labels"]),
-            f"{record.machine['name']}, {record.machine['threads']} threads",
+            f"{record.machine['name']}, {record.machine['threads']} threads"
+            + (", compiled" if record.machine.get("compiled") else ""),
             f"{record.seconds / 60:.1f} min",
             _commit(record),
             record.created,
