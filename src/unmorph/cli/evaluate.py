@@ -69,8 +69,8 @@ def command(
     compiled: bool = typer.Option(
         False,
         "--compile",
-        help="Compile the deepfake: minutes and a C++ compiler first, then a gradient search takes "
-        "a third less.",
+        help="Compile the deepfake, which takes minutes and a C++ compiler: long searches by "
+        "gradient steps are done sooner.",
     ),
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
     skip_current: bool = SKIP_CURRENT,
