@@ -209,9 +209,11 @@ def test_says_where_little_is_to_be_expected(
 
 def test_ctrl_c_ends_it_at_once(album: Path, tmp_path: Path, defense_file: Path) -> None:
     code = """
-import os, time
+import os, signal, time
 from unmorph.cli import main
 from unmorph.protector import Protector
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 
 def work(*arguments, **options):
     os.write(1, b"at work\\n")  # at once: there are two of them
