@@ -213,7 +213,7 @@ import os, signal, time
 from unmorph.cli import main
 from unmorph.protector import Protector
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 
 def work(*arguments, **options):
     os.write(1, b"at work\\n")  # at once: there are two of them
