@@ -26,7 +26,7 @@ from pathlib import Path
 from PIL import Image
 
 from unmorph import batch
-from unmorph.album import plan
+from unmorph.album import plan, search
 from unmorph.journal import PROTECTED
 from unmorph.photo import Photo, decode, encode
 from unmorph.protector import DEFAULT_STRENGTH, Protector
@@ -143,7 +143,7 @@ def album(folder: Path, weights: Path, count: int) -> None:
     (folder / "in").mkdir()
     for number in range(count):
         (folder / "in" / f"{number}.jpg").write_bytes(data)
-    jobs = plan([folder / "in"], folder / "out")
+    jobs = plan(search([folder / "in"], folder / "out"))
     rates = []
     protector = Protector.load(weights, threads=1)
     for workers in (1, os.cpu_count() or 1):

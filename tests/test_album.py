@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unmorph.album import passed_over, plan
+from unmorph.album import plan, search
 from unmorph.errors import ConfigError, PhotoError
 
 
@@ -14,10 +14,10 @@ def files(folder: Path) -> list[str]:
 
 
 def test_tree_is_kept(album: Path, tmp_path: Path) -> None:
-    jobs = plan([album], tmp_path / "out")
+    jobs = plan(search([album], tmp_path / "out"))
     assert {job.root for job in jobs} == {tmp_path / "out"}
     assert [job.key for job in jobs] == files(album)
-    beside = plan([album], None, "jpeg")
+    beside = plan(search([album], None), "jpeg")
     assert beside[0].target == album / "trip-0" / "0-protected.jpg"
     assert beside[0].root == album
 
@@ -28,12 +28,12 @@ def test_tree_is_kept(album: Path, tmp_path: Path) -> None:
 def test_one_file_for_what_it_is_not(album: Path, out: str, form: str | None) -> None:
     photos = [album] if form is None else [album / "trip-0" / "0.png"]
     with pytest.raises(ConfigError, match=out):
-        plan(photos, Path(out), form)
+        plan(search(photos, Path(out)), form)
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="no photos in"):
-        plan([tmp_path], None)
+        plan(search([tmp_path], None))
 
 
 def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
         (album / name).touch()
     (tmp_path / "other").mkdir()
     (album / "link").symlink_to(tmp_path / "other")
-    assert passed_over([album], None) == {".cr2": 2, "no suffix": 2}
+    assert search([album], None).passed_over == {".cr2": 2, "no suffix": 2}
     (album / "gone.jpg").symlink_to(tmp_path / "absent.jpg")
-    assert album / "gone.jpg" in [job.source for job in plan([album], None)]
+    assert album / "gone.jpg" in [job.source for job in plan(search([album], None))]
 
 
 def test_what_is_no_file_is_no_photo(album: Path) -> None:
     os.mkfifo(album / "pipe.jpg")  # reading it would wait for ever
-    assert len(plan([album], None)) == 12
+    assert len(plan(search([album], None))) == 12

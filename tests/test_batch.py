@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from unmorph import batch
-from unmorph.album import plan
+from unmorph.album import plan, search
 from unmorph.batch import Settings, run
 from unmorph.errors import PhotoError, WeightsError
 from unmorph.files import PARTIAL
@@ -59,7 +59,7 @@ def test_kill_at_any_moment(album: Path, tmp_path: Path, defense_file: Path) -> 
 
 
 def test_tidies_up_after_a_kill(album: Path, tmp_path: Path, protector: Protector) -> None:
-    jobs = plan([album], tmp_path / "out")[:1]
+    jobs = plan(search([album], tmp_path / "out"))[:1]
     folder = jobs[0].target.parent
     folder.mkdir(parents=True)
     old, new = folder / f".a.png.1{PARTIAL}", folder / f".b.png.2{PARTIAL}"
@@ -77,12 +77,12 @@ def test_tidies_up_after_a_kill(album: Path, tmp_path: Path, protector: Protecto
 
 def test_journal_names_no_folders(album: Path, tmp_path: Path, protector: Protector) -> None:
     out = tmp_path / "out"
-    assert list(run(protector, plan([album], out)[:1], Settings(), {out: journal(out)}))
+    assert list(run(protector, plan(search([album], out))[:1], Settings(), {out: journal(out)}))
     assert str(tmp_path) not in (out / JOURNAL).read_text()
 
 
 def test_named_photos_have_no_journal(album: Path, tmp_path: Path, defense_file: Path) -> None:
-    jobs = plan([album / "trip-0" / "0.png"], tmp_path / "out")
+    jobs = plan(search([album / "trip-0" / "0.png"], tmp_path / "out"))
     assert [job.root for job in jobs] == [None]
     assert batch.journals_for(jobs, Settings(), defense_file) == {}
 
@@ -90,7 +90,7 @@ def test_named_photos_have_no_journal(album: Path, tmp_path: Path, defense_file:
 def test_journal_depends_on_settings_and_weights(
     album: Path, tmp_path: Path, defense_file: Path, classifier_file: Path, protector: Protector
 ) -> None:
-    jobs = plan([album], tmp_path / "out")[:1]
+    jobs = plan(search([album], tmp_path / "out"))[:1]
 
     def known(settings: Settings, weights: Path = defense_file) -> bool:
         journals = batch.journals_for(jobs, settings, weights)
@@ -112,7 +112,7 @@ def test_what_was_not_made_here_is_not_replaced(
     album: Path, tmp_path: Path, protector: Protector
 ) -> None:
     out = tmp_path / "out"
-    job = plan([album], out)[0]
+    job = plan(search([album], out))[0]
     Image.new("RGB", (200, 200)).save(job.source)
     assert [o.status for o in run(protector, [job], Settings(), {out: journal(out)})] == ["no face"]
     job.target.parent.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_what_the_system_refuses_stops_no_other(
     source = next(album.rglob("*.png"))
     long = source.with_name("x" * 249 + ".png")  # its result's name would be too long
     source.rename(long)
-    jobs = plan([long, next(album.rglob("1.png"))], None)
+    jobs = plan(search([long, next(album.rglob("1.png"))], None))
     first, second = run(protector, jobs, Settings(), {})
     assert first.status == FAILED
     assert "File name too long" in str(first.error)
@@ -146,7 +146,7 @@ def test_a_changed_result_is_told_and_left_alone(
     album: Path, tmp_path: Path, protector: Protector
 ) -> None:
     out = tmp_path / "out"
-    jobs = plan([album], out)[:2]
+    jobs = plan(search([album], out))[:2]
     assert len(list(run(protector, jobs, Settings(), {out: journal(out)}))) == 2
     jobs[0].target.write_bytes(b"half, or somebody's work")
     assert [journal(out).knows(job) is not None for job in jobs] == [False, True]
@@ -160,9 +160,11 @@ def test_a_changed_result_is_told_and_left_alone(
 
 def test_earlier_results_are_no_photos(album: Path, tmp_path: Path, protector: Protector) -> None:
     inside = album / "results"
-    assert list(run(protector, plan([album], inside)[:2], Settings(), {inside: journal(inside)}))
-    assert {job.source for job in plan([album], inside)} == set(album.glob("trip-*/*.png"))
-    sources = {job.source for job in plan([album], tmp_path / "elsewhere")}
+    assert list(
+        run(protector, plan(search([album], inside))[:2], Settings(), {inside: journal(inside)})
+    )
+    assert {job.source for job in plan(search([album], inside))} == set(album.glob("trip-*/*.png"))
+    sources = {job.source for job in plan(search([album], tmp_path / "elsewhere"))}
     assert sources == set(album.glob("trip-*/*.png"))
 
 
@@ -178,13 +180,13 @@ def test_a_folder_out_of_reach_fails(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    jobs = plan([album], None)
+    jobs = plan(search([album], None))
     assert len(jobs) == 9
     outcomes = {o.source: o for o in run(protector, jobs, Settings(), {album: journal(album)})}
     assert outcomes.pop(closed).status == FAILED
     assert {o.status for o in outcomes.values()} == {PROTECTED}
     with pytest.raises(PhotoError, match="trip-1: cannot be read: Permission denied"):
-        plan([album / "trip-1"], None)
+        plan(search([album / "trip-1"], None))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_says_where_little_is_to_be_expected(
     with Image.open(PORTRAIT) as image:
         photo.paste(image.resize((side, side)), (60, 20))
     photo.convert(mode).save(tmp_path / "photo.png")
-    (outcome,) = run(protector, plan([tmp_path / "photo.png"], None), Settings(), {})
+    (outcome,) = run(protector, plan(search([tmp_path / "photo.png"], None)), Settings(), {})
     assert outcome.status == PROTECTED
     assert outcome.notes == note
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unmorph.album import plan
+from unmorph.album import plan, search
 from unmorph.errors import PhotoError
 from unmorph.journal import BEGUN, JOURNAL, PROTECTED, Job, Journal, Outcome
 
@@ -15,7 +15,7 @@ def journal(folder: Path, settings: str = "same") -> Journal:
 
 
 def test_journal_with_a_torn_line(album: Path, tmp_path: Path) -> None:
-    jobs = plan([album], tmp_path)[:3]
+    jobs = plan(search([album], tmp_path))[:3]
     first = journal(tmp_path)
     for job in jobs[:2]:
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,13 +46,13 @@ def test_journal_of_an_earlier_version(tmp_path: Path) -> None:
         state = {**named, "bytes": stat.st_size, "modified": stat.st_mtime_ns}
         lines.append({**state, "status": PROTECTED, "faces": 1})
     (out / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    jobs = plan([tmp_path / "a", tmp_path / "b"], out, "png")
+    jobs = plan(search([tmp_path / "a", tmp_path / "b"], out), "png")
     assert [job.target.name for job in jobs] == ["x-2.png", "x.png"]
     assert all(journal(out).knows(job) for job in jobs)
 
 
 def test_journal_that_cannot_be_written(album: Path, tmp_path: Path) -> None:
-    job = plan([album], tmp_path)[0]
+    job = plan(search([album], tmp_path))[0]
     blocked = journal(tmp_path / "file")
     (tmp_path / "file").touch()
     with pytest.raises(PhotoError, match="cannot be written"):

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from unmorph.errors import ConfigError, PhotoError
@@ -16,47 +17,82 @@ from unmorph.photo import READABLE, WRITABLE, suffix_for
 MARK = "-protected"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was found in one search."""
+
+    #: The files and folders that were named.
+    paths: Sequence[Path]
+    #: The folder for the results; for one photo also a file; None for results beside the photos.
+    out: Path | None
+    #: Each photo's path inside the named folder, and the folder; None for a photo that was named.
+    photos: dict[Path, tuple[Path, Path | None]]
+    #: How many files in folders are taken for no photos, by suffix. Folders that are links are
+    #: among them; hidden files and our own results are not.
+    passed_over: Counter[str]
+
+
+def search(paths: Sequence[Path], out: Path | None) -> Found:
+    """Find the photos at ``paths``, files and folders, for results in ``out``.
+
+    Raises:
+        PhotoError: a folder among them is out of reach.
+    """
+    photos: dict[Path, tuple[Path, Path | None]] = {}
+    kinds: Counter[str] = Counter()
+    for path in paths:
+        if not path.is_dir():
+            photos[path] = Path(path.name), None
+            continue
+        for inner in _inside(path, out):
+            # A folder out of reach is a photo that fails, when its turn comes.
+            if inner.suffix.lower() in READABLE or _is_folder(inner):
+                photos[inner] = inner.relative_to(path), path
+            else:
+                kinds[inner.suffix.lower() or "no suffix"] += 1
+    return Found(paths, out, photos, kinds)
+
+
 def names_file(out: Path) -> bool:
     """Return whether ``out`` is one file's name rather than a folder's."""
     return out.suffix.lower() in READABLE and not out.is_dir()
 
 
-def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> list[Job]:
-    """Return each photo, those in folders included, and the file that it becomes.
+def plan(found: Found, form: str | None = None) -> list[Job]:
+    """Return each photo and the file that it becomes.
 
     Without ``out`` a result lies beside its photo. A folder keeps its tree below ``out``. No two
     results are the same file.
 
     Args:
-        photos: files and folders.
-        out: a folder; for one photo also a file.
+        found: the photos, as `search` returns them.
         form: a name in `unmorph.photo.FORMATS`; by default each photo's own, or PNG.
 
     Raises:
         PhotoError: there are no photos.
-        ConfigError: ``out`` is one file for several photos, of another format, or of one that
+        ConfigError: its ``out`` is one file for several photos, of another format, or of one that
             cannot be written; or results would lie among the photos of a folder, where the next
             run takes them for photos.
     """
-    found = list({photo: (inner, root) for photo, inner, root in _photos(photos, out)}.items())
-    if not found:
-        raise PhotoError("no photos in " + ", ".join(map(str, photos)))
+    out, photos = found.out, found.photos
+    if not photos:
+        raise PhotoError("no photos in " + ", ".join(map(str, found.paths)))
     if out is not None and names_file(out):
-        if len(found) > 1 or photos[0].is_dir():
+        if len(photos) > 1 or found.paths[0].is_dir():
             raise ConfigError(f"{out} is one file, but there are more photos: name a folder")
         if out.suffix.lower() not in WRITABLE:
             raise ConfigError(f"{out}: cannot write this format; choose {', '.join(WRITABLE)}")
         if form is not None and WRITABLE.get(out.suffix.lower()) != form:
             raise ConfigError(f"{out} is not what a file in the format {form} is called")
-        return [Job(found[0][0], out)]
+        return [Job(next(iter(photos)), out)]
     jobs: list[Job] = []
-    roots = {root if out is None else out for _, (_, root) in found if root is not None}
-    places = {source: place_of(source) for source, (_, root) in found if root is not None}
+    roots = {root if out is None else out for _, root in photos.values() if root is not None}
+    places = {source: place_of(source) for source, (_, root) in photos.items() if root is not None}
     here = set(places.values())
     earlier = [result for root in roots for result in Journal(root, "").results(here)]
     results, reserved = dict(earlier), {target for _, target in earlier}
     taken: set[Path] = set()
-    for source, (inner, root) in found:
+    for source, (inner, root) in photos.items():
         if root is not None and out is not None:
             root = out
         folder, mark = (source.parent, MARK) if out is None else ((out / inner).parent, "")
@@ -70,7 +106,7 @@ def plan(photos: Sequence[Path], out: Path | None, form: str | None = None) -> l
         taken.add(target)
         jobs.append(Job(source, target, root))
     if out is not None:
-        _refuse_mixing(jobs, photos, out)
+        _refuse_mixing(jobs, found.paths, out)
     return jobs
 
 
@@ -86,10 +122,10 @@ def _earlier(
         return None
 
 
-def _refuse_mixing(jobs: Sequence[Job], photos: Sequence[Path], out: Path) -> None:
+def _refuse_mixing(jobs: Sequence[Job], paths: Sequence[Path], out: Path) -> None:
     # A folder is searched but for what lies below an ``out`` inside it.
     inside = set(out.resolve().parents)
-    searched = {photo.resolve() for photo in photos if photo.is_dir()} - inside
+    searched = {path.resolve() for path in paths if path.is_dir()} - inside
     for folder in {job.target.parent for job in jobs}:
         among = searched.intersection((folder.resolve(), *folder.resolve().parents))
         if among:
@@ -103,31 +139,6 @@ def _numbers() -> Iterator[str]:
     """Yield what tells results of the same name apart: nothing for the first, then -2, -3."""
     yield ""
     yield from (f"-{number}" for number in itertools.count(2))
-
-
-def _photos(paths: Sequence[Path], out: Path | None) -> Iterator[tuple[Path, Path, Path | None]]:
-    """Yield the photos at ``paths``, each with its path inside the named folder, and the folder."""
-    for path in paths:
-        if not path.is_dir():
-            yield path, Path(path.name), None
-            continue
-        for inner in _inside(path, out):
-            # A folder out of reach is a photo that fails, when its turn comes.
-            if inner.suffix.lower() in READABLE or _is_folder(inner):
-                yield inner, inner.relative_to(path), path
-
-
-def passed_over(paths: Sequence[Path], out: Path | None) -> Counter[str]:
-    """Return how many files in the folders among ``paths`` are taken for no photos, by suffix.
-
-    Folders that are links are among them; hidden files and our own results are not.
-    """
-    kinds: Counter[str] = Counter()
-    for path in paths:
-        if path.is_dir():
-            others = (p for p in _inside(path, out) if p.suffix.lower() not in READABLE)
-            kinds.update(p.suffix.lower() or "no suffix" for p in others if not _is_folder(p))
-    return kinds
 
 
 def _is_folder(path: Path) -> bool:

@@ -196,8 +196,8 @@ def _files(
     from unmorph.journal import NO_FACE, PLANNED, Outcome
     from unmorph.photo import WRITABLE
 
-    jobs = album.plan(photos, out, settings.format)
-    passed_over = album.passed_over(photos, out)
+    found = album.search(photos, out)
+    jobs = album.plan(found, settings.format)
     _refuse_quality(settings, {WRITABLE.get(job.target.suffix.lower()) for job in jobs})
     journals = batch.journals_for(jobs, settings, defense)
     known = [None] * len(jobs) if again else list(batch.unchanged(jobs, journals))
@@ -238,8 +238,8 @@ def _files(
         os._exit(STOPPED)  # without waiting for photos at work: no result is ever half written
     if len(jobs) > 1 and not as_json:
         typer.echo(f"{len(jobs)} photos: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
-    if passed_over:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(passed_over.items()))
+    if found.passed_over:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.passed_over.items()))
         typer.echo(f"passed over, as no photos that can be read: {kinds}", err=True)
     for failure in failures:
         typer.echo(f"unmorph: {failure}", err=True)
