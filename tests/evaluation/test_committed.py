@@ -17,7 +17,7 @@ QUOTED = (
     *(RESULTS / f"{name}.json" for name in ("celeba-test", "lfw", "ffhq", "formats")),
     *(
         path
-        for folder in ("paper", "paper-200", "channels", "crops", "photos", "deepfakes")
+        for folder in ("paper", "paper-200", "framed", "channels", "crops", "photos", "deepfakes")
         for path in sorted((RESULTS / folder).glob("*.json"))
     ),
 )
