@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from unmorph.levels import LEVELS
+
 #: A numpy array or a torch tensor: whatever has ``clip`` and arithmetic.
 Faces = TypeVar("Faces", bound=Any)
 
 #: A face whose colours lie less apart, on average and on [-1, 1], is black and white; scanners and
 #: JPEG leave a level or two.
-_GREY = 3 / 127.5
+_GREY = 3 / LEVELS
 
 
 def bound(faces: Faces, protected: Faces, epsilon: float) -> Faces:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unmorph.errors import ConfigError
+from unmorph.levels import LEVELS
 from unmorph.weights.store import load_tensors
 
 #: Convolutions of each block that the stored file holds.
@@ -70,7 +71,7 @@ class VGGFeatures(nn.Module):
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
         """Return the activations (N, C, H, W) of ``faces`` in [-1,1], in the order of `layers`."""
-        x = (faces.flip(1) + 1) * 127.5 - self.mean
+        x = (faces.flip(1) + 1) * LEVELS - self.mean
         activations = []
         for name, convolution in self.convolutions.items():
             if name.endswith("_1") and name != "relu1_1":

@@ -16,6 +16,7 @@ from unmorph import channels, runtime
 from unmorph.attributes import edit_targets
 from unmorph.bounds import bound, without_colour
 from unmorph.channels.backward import Backward
+from unmorph.levels import to_faces, to_photos
 from unmorph.masking import masking
 from unmorph.resampling import blurred
 from unmorph.runtime import FaceDefense, Floats, OnnxClassifier, OnnxGradient
@@ -158,9 +159,7 @@ class _Passage:
 
     def arrived(self, face: Floats, seed: int) -> Floats:
         """Return what arrives of a face (3, H, W), which must be of the same size."""
-        photo = np.rint((face.transpose(1, 2, 0) + 1) * 127.5).clip(0, 255).astype(np.uint8)
-        arrived: Floats = self._there(photo, seed).transpose(2, 0, 1) / np.float32(127.5) - 1
-        return arrived
+        return to_faces(self._there(to_photos(face), seed))
 
     def back(self, gradient: Floats, seed: int) -> Floats:
         """Return the gradient at the face."""

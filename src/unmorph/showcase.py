@@ -13,6 +13,7 @@ from unmorph.attributes import edit_targets
 from unmorph.checking import cut, suppression
 from unmorph.errors import PhotoError
 from unmorph.faces.crop import Square
+from unmorph.levels import to_photos
 from unmorph.protector import Protector
 from unmorph.runtime import Floats, OnnxClassifier, OnnxDeepfake
 
@@ -153,6 +154,4 @@ def _draw(
 
 
 def _cell(face: Floats) -> Image.Image:
-    levels = np.rint((face.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
-    return image.resize((_CELL, _CELL), Image.Resampling.BICUBIC)
+    return Image.fromarray(to_photos(face)).resize((_CELL, _CELL), Image.Resampling.BICUBIC)

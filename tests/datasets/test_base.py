@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from unmorph.datasets import base
-from unmorph.datasets.base import FaceDataset, PhotoSource, centre_crop, decoded, to_faces
+from unmorph.datasets.base import FaceDataset, PhotoSource, centre_crop, decoded
 from unmorph.errors import DataError
 
 
@@ -221,13 +221,3 @@ def test_decoding_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> Non
     assert list(cache.iterdir()) == []
     save(folder / "d.png", 9)
     assert decoded(dataset(folder), 8, cache)[2, 0, 0, 0] == 9
-
-
-def test_face_batch() -> None:
-    photos = np.zeros((2, 2, 3, 3), np.uint8)
-    photos[0, 1, 2] = (0, 51, 255)
-    faces = to_faces(photos)
-    assert faces.shape == (2, 3, 2, 3)
-    assert faces.dtype == np.float32
-    np.testing.assert_allclose(faces[0, :, 1, 2], [-1, -0.6, 1], atol=1e-6)
-    assert faces.flags.c_contiguous

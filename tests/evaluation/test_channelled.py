@@ -14,11 +14,12 @@ from torch import Tensor
 from unmorph import channels
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.channels.batches import send
-from unmorph.datasets.base import FaceDataset, to_faces
+from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError
 from unmorph.evaluation.record import Record
 from unmorph.evaluation.repeated import Repeated, repeat_edits
 from unmorph.evaluation.run import Subject, evaluate
+from unmorph.levels import to_faces
 
 Build = Callable[..., Subject]
 

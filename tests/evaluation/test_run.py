@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
-from unmorph.datasets.base import FaceDataset, to_faces
+from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError
 from unmorph.evaluation.record import Record, write_record
 from unmorph.evaluation.run import (
@@ -21,6 +21,7 @@ from unmorph.evaluation.run import (
     evaluate,
     figures,
 )
+from unmorph.levels import to_faces
 
 Build = Callable[..., Subject]
 Defense = Callable[..., Tensor]

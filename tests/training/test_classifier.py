@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from unmorph.datasets.base import FaceDataset, to_faces
+from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, WeightsError
+from unmorph.levels import to_faces
 from unmorph.training.classifier import ClassifierTrainer, add_noise, jitter
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.loop import CHECKPOINT

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from unmorph.channels.codecs import Channel
+from unmorph.levels import to_faces, to_photos
 
 
 def send(channel: Channel, faces: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -20,12 +21,12 @@ def send(channel: Channel, faces: Tensor, seeds: Sequence[int]) -> Tensor:
         faces: rounded to 8 bits first, as a file holds them.
         seeds: one a face, for its noise and its jitter.
     """
-    photos = ((faces.detach().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    photos = to_photos(faces.detach().cpu().numpy())
     arrived = []
-    for photo, seed in zip(photos.permute(0, 2, 3, 1).numpy(), seeds, strict=True):
-        pixels = channel(np.ascontiguousarray(photo), seed)
+    for photo, seed in zip(photos, seeds, strict=True):
+        pixels = channel(photo, seed)
         if pixels.shape != photo.shape:
             back = Image.fromarray(pixels).resize(photo.shape[1::-1], Image.Resampling.BILINEAR)
             pixels = np.asarray(back)
         arrived.append(pixels)
-    return torch.from_numpy(np.stack(arrived)).permute(0, 3, 1, 2).to(faces) / 127.5 - 1
+    return torch.from_numpy(to_faces(np.stack(arrived))).to(faces)

@@ -19,13 +19,11 @@ from torch.nn import functional as F
 from unmorph.channels import codecs
 from unmorph.channels.backward import YCBCR
 from unmorph.channels.batches import send
+from unmorph.levels import LEVELS
 from unmorph.registry import Registry
 
 Randoms = Sequence[np.random.Generator]
 Step = Callable[[Tensor, float, Randoms], Tensor]
-
-#: Levels of a byte for one unit of a face batch.
-_LEVELS = 127.5
 
 STEPS: Registry[Step] = Registry("differentiable channel")
 
@@ -111,8 +109,8 @@ def straight_through(value: Tensor, gradient: Tensor) -> Tensor:
 def to_levels(faces: Tensor) -> Tensor:
     """Round faces in [-1,1] to the levels of 8 bits, gradients passing straight through."""
     faces = faces.clamp(-1, 1)
-    levels = ((faces + 1) * _LEVELS).round()
-    return straight_through(levels / _LEVELS - 1, faces)
+    levels = ((faces + 1) * LEVELS).round()
+    return straight_through(levels / LEVELS - 1, faces)
 
 
 def _levels(curve: Callable[[Tensor, float], Tensor]) -> Step:
@@ -175,7 +173,7 @@ def _blur(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
 def _noise(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     height, width = faces.shape[2:]
     noise = np.stack([r.standard_normal((height, width, 3), np.float32) for r in randoms])
-    return faces + torch.from_numpy(noise).permute(0, 3, 1, 2).to(faces) * (value / _LEVELS)
+    return faces + torch.from_numpy(noise).permute(0, 3, 1, 2).to(faces) * (value / LEVELS)
 
 
 @STEPS.register("brightness")
@@ -218,7 +216,7 @@ def _bilateral(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     from kornia.filters import bilateral_blur
 
     side, sigma = 2 * codecs.BILATERAL_REACH + 1, codecs.BILATERAL_SIGMA
-    blurred: Tensor = bilateral_blur(faces, side, value / _LEVELS, (sigma, sigma))
+    blurred: Tensor = bilateral_blur(faces, side, value / LEVELS, (sigma, sigma))
     return blurred
 
 
@@ -285,7 +283,7 @@ def _jpeg(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     """Compress as libjpeg does: colour at half resolution, 8 x 8 cosine transforms, quantised."""
     height, width = faces.shape[2:]
     padding = (0, -width % 16, 0, -height % 16)
-    wide = F.pad(faces, padding, mode="replicate") * _LEVELS  # -127.5 .. 127.5
+    wide = F.pad(faces, padding, mode="replicate") * LEVELS  # -127.5 .. 127.5
     forth, back = (matrix.to(faces) for matrix in _colours())
     planes = torch.einsum("ij,njhw->nihw", forth, wide)
     luma = _whole(planes[:, :1] - 0.5)
@@ -297,7 +295,7 @@ def _jpeg(faces: Tensor, value: float, randoms: Randoms) -> Tensor:
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     planes = torch.cat([luma + 0.5, chroma], dim=1)
     decoded = torch.einsum("ij,njhw->nihw", back, planes)
-    return decoded[..., :height, :width] / _LEVELS
+    return decoded[..., :height, :width] / LEVELS
 
 
 def _whole(values: Tensor) -> Tensor:

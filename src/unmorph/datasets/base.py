@@ -175,9 +175,3 @@ def decoded(dataset: FaceDataset, size: int, cache: str | os.PathLike[str]) -> n
     in_memory = path.stat().st_size <= _IN_MEMORY
     faces: np.ndarray = np.load(path, mmap_mode=None if in_memory else "r")
     return faces
-
-
-def to_faces(photos: np.ndarray) -> np.ndarray:
-    """Convert (N, H, W, 3) uint8 to a face batch: float32 (N, 3, H, W) in [-1,1]."""
-    faces = photos.astype(np.float32) / np.float32(127.5) - np.float32(1)
-    return np.ascontiguousarray(faces.transpose(0, 3, 1, 2))

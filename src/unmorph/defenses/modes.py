@@ -22,8 +22,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from unmorph.datasets.base import centre_crop, to_faces
+from unmorph.datasets.base import centre_crop
 from unmorph.errors import ConfigError
+from unmorph.levels import to_faces
 from unmorph.objectives import adversarial_loss, pixel_loss
 from unmorph.photo import read
 

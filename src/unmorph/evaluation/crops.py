@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unmorph.channels.codecs import Jitter, draw_jitter, look
-from unmorph.faces.crop import Square, cut_square, frame, to_face
+from unmorph.faces.crop import Square, cut_square, frame
 from unmorph.faces.detect import Face
+from unmorph.levels import to_faces
 from unmorph.registry import Registry
 from unmorph.runtime import SIZE, Floats
 
@@ -44,12 +45,13 @@ class Crop:
             ValueError: the square lies outside the photo.
         """
         if self.jitter is None:
-            return to_face(cut_square(photo, self.square, SIZE, self.how))
+            return to_faces(np.asarray(cut_square(photo, self.square, SIZE, self.how)))
         half = self.square.size // 2
         around = Square(
             self.square.left - half, self.square.top - half, self.square.size + 2 * half
         )
-        return to_face(look(cut_square(photo, around, 2 * SIZE), SIZE // 2, self.jitter))
+        found = look(cut_square(photo, around, 2 * SIZE), SIZE // 2, self.jitter)
+        return to_faces(np.asarray(found))
 
 
 Cropper = Callable[[Face, np.random.Generator], Crop]

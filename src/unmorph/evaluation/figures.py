@@ -16,6 +16,7 @@ from unmorph.channels.batches import send
 from unmorph.channels.codecs import Channel
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake
+from unmorph.levels import to_photos
 
 #: How strongly pictures exaggerate a difference of pixels.
 AMPLIFIED = 10
@@ -155,9 +156,7 @@ def _edited(deepfake: Deepfake, faces: Tensor, edit: str, labels: Tensor) -> Ten
 
 
 def _pixels(face: Tensor) -> Pixels:
-    levels = ((face.cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    pixels: Pixels = levels.permute(1, 2, 0).contiguous().numpy()
-    return pixels
+    return to_photos(face.cpu().numpy())
 
 
 def _grey(plane: NDArray[Any]) -> Pixels:

@@ -36,7 +36,7 @@ from unmorph import metrics
 from unmorph.attributes import ATTRIBUTES, are_attributes
 from unmorph.channels.batches import send
 from unmorph.channels.codecs import Channel
-from unmorph.datasets.base import FaceDataset, to_faces
+from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
 from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.measures import Measure, load_measures
@@ -47,6 +47,7 @@ from unmorph.evaluation.record import (
 )
 from unmorph.evaluation.summary import summarise
 from unmorph.files import write_whole
+from unmorph.levels import to_faces
 from unmorph.metrics.suppression import MOVED_THRESHOLD, STRICT_SUPPRESSION
 
 #: Seconds between two writes of the progress file.

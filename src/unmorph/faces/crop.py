@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unmorph.levels import LEVELS, to_faces
 from unmorph.resampling import resampling
 from unmorph.runtime import SIZE, Floats
 
@@ -40,9 +41,6 @@ CAUTION, OVERSHOOT = 0.5, 2
 
 #: Half the length of that filter, in pixels of a face.
 REACH = 4
-
-#: Levels of a photo's byte for one unit of a face batch, which runs from -1 to 1.
-_LEVELS = 127.5
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def crop_square(photo: NDArray[np.uint8], square: Square) -> Floats:
     Raises:
         ValueError: the square lies outside the photo.
     """
-    return to_face(cut_square(photo, square, SIZE))
+    return to_faces(np.asarray(cut_square(photo, square, SIZE)))
 
 
 def cut_square(
@@ -142,15 +140,6 @@ def cut_square(
     return Image.fromarray(inside).resize((side, side), how, reducing_gap=3)
 
 
-def to_face(picture: Image.Image) -> Floats:
-    """Return an RGB picture as one face (3, height, width) in [-1, 1]."""
-    # Channel after channel in memory too: what follows takes several times as long otherwise.
-    face: Floats = np.asarray(picture).transpose(2, 0, 1).astype(np.float32, order="C")
-    face /= _LEVELS
-    face -= 1
-    return face
-
-
 def paste_perturbations(
     photo: NDArray[np.uint8],
     squares: Sequence[Square],
@@ -167,7 +156,7 @@ def paste_perturbations(
     """
     protected: NDArray[np.uint8] = photo.copy()
     # Whole levels, so that rounding cannot step over the limit.
-    limit = int(OVERSHOOT * epsilon * _LEVELS)
+    limit = int(OVERSHOOT * epsilon * LEVELS)
     for square, perturbation in zip(squares, perturbations, strict=True):
         emphasised = emphasis(square.size)
         left, top, right, bottom = square.grown().within(photo)
@@ -183,7 +172,7 @@ def paste_perturbations(
         for channel, plane in enumerate(perturbation):
             size = (right - left, bottom - top)
             detail = _filtered(_faded(plane), emphasised)
-            change = np.rint(_resized(detail * _LEVELS, size, box)).astype(np.int16)
+            change = np.rint(_resized(detail * LEVELS, size, box)).astype(np.int16)
             before = photo[region][..., channel].astype(np.int16)
             change += protected[region][..., channel] - before
             before += np.clip(change, -limit, limit, out=change)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unmorph.levels import LEVELS
+
 #: Where batches are without being asked for elsewhere.
 CPU = torch.device("cpu")
 
@@ -58,7 +60,7 @@ class Batches:
         mirrored = torch.rand(len(indices), generator=self.generator) < 0.5
         device = self.labels.device
         picked = self._picked(indices) if self._there is None else self._there[indices.to(device)]
-        faces = picked.permute(0, 3, 1, 2).float() / 127.5 - 1
+        faces = picked.permute(0, 3, 1, 2).float() / LEVELS - 1
         faces = torch.where(mirrored.to(device)[:, None, None, None], faces.flip(3), faces)
         return faces.contiguous(memory_format=torch.channels_last), self.labels[indices.to(device)]
 

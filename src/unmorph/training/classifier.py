@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES
 from unmorph.classifier import AttributeClassifier
-from unmorph.datasets.base import FaceDataset, decoded, to_faces
+from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.layout import autocast, channels_last, open_device
+from unmorph.levels import to_faces
 from unmorph.training.batches import Batches, recolour, uniform
 from unmorph.training.checkpoint import (
     load_checkpoint,

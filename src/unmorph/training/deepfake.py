@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.channels.differentiable import RandomChannels
-from unmorph.datasets.base import FaceDataset, decoded, to_faces
+from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
 from unmorph.layout import autocast, channels_last, open_device
+from unmorph.levels import to_faces
 from unmorph.training.batches import Batches, random_edits
 from unmorph.training.checkpoint import (
     load_checkpoint,

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from unmorph import metrics
 from unmorph.channels.differentiable import RandomChannels
-from unmorph.datasets.base import FaceDataset, decoded, to_faces
+from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.layout import autocast, channels_last, open_device
+from unmorph.levels import to_faces
 from unmorph.objectives import (
     adversarial_loss,
     feature_loss,

@@ -18,6 +18,7 @@ from unmorph.deepfakes.stargan import load_generator
 from unmorph.errors import DataError
 from unmorph.files import whole
 from unmorph.layout import autocast, channels_last
+from unmorph.levels import to_faces, to_photos
 from unmorph.weights.store import sha256
 
 #: The side at which a teacher edits, and how many faces at once.
@@ -91,14 +92,13 @@ def taught(
         targets = torch.empty(len(photos), EDITS, len(ATTRIBUTES))
         for start in range(0, len(photos), _BATCH):
             some = slice(start, start + _BATCH)
-            faces = torch.from_numpy(photos[some]).permute(0, 3, 1, 2).float() / 127.5 - 1
+            faces = torch.from_numpy(to_faces(photos[some]))
             shown = torch.from_numpy(np.asarray(labels[some], np.float32))
             with autocast(precision):
                 targets[some], wanted = lesson(
                     network, faces, shown, edits[some], torch.tensor(amplify)
                 )
-            levels = ((wanted + 1) * 127.5).round().byte()
-            edited[some] = levels.permute(0, 1, 3, 4, 2).numpy()
+            edited[some] = to_photos(wanted.numpy())
             advance(len(faces))
         with whole(path, DataError) as partial, partial.open("wb") as file:
             np.savez(file, targets=targets.numpy(), edited=edited)
@@ -150,7 +150,7 @@ class Lessons:
         edit = torch.randint(EDITS, (count,), generator=generator)
         mirrored = torch.rand(count, generator=generator) < 0.5
         pictures = np.stack([self.photos[which], self.edited[which, edit]])
-        both = torch.from_numpy(pictures).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        both = torch.from_numpy(to_faces(pictures)).flatten(0, 1)
         both = torch.where(mirrored.repeat(2)[:, None, None, None], both.flip(3), both)
         both = F.avg_pool2d(both, SIZE // size).contiguous(memory_format=torch.channels_last)
         faces, wanted = both.chunk(2)

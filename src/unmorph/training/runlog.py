@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from unmorph.levels import to_photos
+
 
 class RunLog:
     """Collects the figures of a run and shows them.
@@ -105,4 +107,4 @@ def contact_sheet(rows: list[list[Tensor]]) -> np.ndarray:
     columns = max(len(row) for row in rows)
     filled = [[*row, *[torch.zeros_like(row[0])] * (columns - len(row))] for row in rows]
     sheet = torch.cat([torch.cat(row, dim=2) for row in filled], dim=1)
-    return ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    return to_photos(sheet.cpu().numpy())
