@@ -52,7 +52,7 @@ report: $(VENV)/dev
 	$(BIN)/unmorph report results/celeba-test.json results/lfw.json results/ffhq.json \
 		$(wildcard results/deepfakes/*.json) $(wildcard results/paper-200/*.json) \
 		$(filter-out results/paper/tune-%,$(wildcard results/paper/*.json)) \
-		results/framed/lfw.json results/framed/ffhq.json \
+		$(addprefix results/framed/,celeba-test.json lfw.json ffhq.json) \
 		results/channels/*.json results/crops/*.json results/photos/*.json \
 		--picture docs/images/channels.png \
 		$(addprefix --picture ,$(wildcard results/paper/*.png results/channels/*.png)) \

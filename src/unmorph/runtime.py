@@ -34,6 +34,9 @@ DEFENSES = {
     "strong": SHIPPED / "defense-strong.onnx",
 }
 
+#: One more that is, for the paper's comparison: it saw no crop but its own, and stands no other.
+FRAMED = SHIPPED / "defense-framed.onnx"
+
 #: The faces' height and width.
 SIZE = 128
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from unmorph import defenses, runtime
 from unmorph.deepfakes import Deepfake
 from unmorph.deepfakes.stargan import Generator, StarGAN
-from unmorph.defenses import Defense, IterativeDefense
+from unmorph.defenses import Defense, IterativeDefense, learned
 from unmorph.errors import ConfigError
 
 #: Those that start from an ONNX network, which needs faces of its size.
@@ -37,6 +37,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch, defense_file: Path) -> None:
     """Put the tiny generator in place of the shipped one."""
     for strength in runtime.DEFENSES:
         monkeypatch.setitem(runtime.DEFENSES, strength, defense_file)
+    monkeypatch.setattr(learned, "FRAMED", defense_file)
 
 
 def faces_for(name: str) -> Tensor:

@@ -13,7 +13,7 @@ from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, register
 from unmorph.defenses.restricted import RestrictedOptions, RestrictedPGD
 from unmorph.refining import AIMS, MASKING, MOMENTUM
-from unmorph.runtime import DEFENSES, OnnxDefense, shipped_defense
+from unmorph.runtime import DEFENSES, FRAMED, OnnxDefense, shipped_defense
 from unmorph.weights.store import identity
 
 
@@ -55,6 +55,13 @@ def _strong(
     deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
 ) -> LearnedDefense:
     return LearnedDefense(shipped_defense("strong"))
+
+
+@register("shipped-framed", Options())
+def _framed(
+    deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
+) -> LearnedDefense:
+    return LearnedDefense(FRAMED)
 
 
 @dataclass(frozen=True)
