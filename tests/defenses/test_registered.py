@@ -132,6 +132,18 @@ def test_options_are_read_by_type(deepfake: Deepfake) -> None:
     assert (paper["steps"], paper["step_size"], paper["random_start"]) == (100, 1e-4, True)
 
 
+def test_refinement_starts_from_the_generator_that_is_named(
+    deepfake: Deepfake, defense_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framed, other = tmp_path / "framed.onnx", tmp_path / "other.onnx"
+    for copy in (framed, other):
+        copy.write_bytes(defense_file.read_bytes())
+    monkeypatch.setattr(learned, "FRAMED", framed)
+    for weights, file in (("subtle", defense_file), ("framed", framed), (str(other), other)):
+        defense = defenses.load("refine-10", deepfake, options={"weights": weights})
+        assert defense.about()["generator"]["file"] == file.name
+
+
 def test_bf16_gradients_lead_as_far(deepfake: Deepfake) -> None:
     faces = faces_for("pgd-l2")
     found = []

@@ -69,7 +69,7 @@ class RefineOptions(RestrictedOptions):
     """Options of the refinement.
 
     Attributes:
-        weights: the generator's ONNX file, or the strength of a shipped one.
+        weights: the generator's ONNX file, or the strength of a shipped one, or ``framed``.
     """
 
     decay: float = MOMENTUM
@@ -109,9 +109,8 @@ class Refine(RestrictedPGD):
     def __init__(
         self, deepfake: Deepfake | None, options: RefineOptions, epsilon: float, seed: int
     ) -> None:
-        weights = options.weights
-        path = shipped_defense(weights) if weights in DEFENSES else Path(weights)
-        generator = LearnedDefense(path)
+        shipped = {**DEFENSES, "framed": FRAMED}
+        generator = LearnedDefense(shipped.get(options.weights) or Path(options.weights))
         super().__init__(deepfake, options, generator.epsilon, seed)
         self.generator = generator
 
