@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from unmorph.deepfakes.base import Deepfake
-from unmorph.defenses.base import Defense, Options, register
+from unmorph.defenses.base import Builder, Defense, Options, register
 from unmorph.defenses.restricted import RestrictedOptions, RestrictedPGD
 from unmorph.refining import AIMS, MASKING, MOMENTUM
-from unmorph.runtime import DEFENSES, FRAMED, OnnxDefense, shipped_defense
+from unmorph.runtime import DEFENSES, FRAMED, OnnxDefense
 from unmorph.weights.store import identity
 
 
@@ -43,25 +43,23 @@ class LearnedDefense(Defense):
         return {**super().about(), **identity(path), "without": without}
 
 
-@register("shipped", Options())
-def _subtle(
-    deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
-) -> LearnedDefense:
-    return LearnedDefense(shipped_defense("subtle"))
+def _generator(weights: str) -> LearnedDefense:
+    """Return a shipped generator by its strength or as ``framed``, or that of an ONNX file."""
+    return LearnedDefense({**DEFENSES, "framed": FRAMED}.get(weights) or Path(weights))
 
 
-@register("shipped-strong", Options())
-def _strong(
-    deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
-) -> LearnedDefense:
-    return LearnedDefense(shipped_defense("strong"))
+def _shipped(weights: str) -> Builder:
+    def build(
+        deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
+    ) -> LearnedDefense:
+        return _generator(weights)
+
+    return build
 
 
-@register("shipped-framed", Options())
-def _framed(
-    deepfake: Deepfake | None, options: Options, epsilon: float, seed: int
-) -> LearnedDefense:
-    return LearnedDefense(FRAMED)
+register("shipped", Options())(_shipped("subtle"))
+register("shipped-strong", Options())(_shipped("strong"))
+register("shipped-framed", Options())(_shipped("framed"))
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,7 @@ class Refine(RestrictedPGD):
     def __init__(
         self, deepfake: Deepfake | None, options: RefineOptions, epsilon: float, seed: int
     ) -> None:
-        shipped = {**DEFENSES, "framed": FRAMED}
-        generator = LearnedDefense(shipped.get(options.weights) or Path(options.weights))
+        generator = _generator(options.weights)
         super().__init__(deepfake, options, generator.epsilon, seed)
         self.generator = generator
 
