@@ -50,7 +50,8 @@ report: $(VENV)/dev
 		results/photos/*.json \
 		-o docs/images/channels.png
 	$(BIN)/unmorph report results/celeba-test.json results/lfw.json results/ffhq.json \
-		$(wildcard results/deepfakes/*.json) $(wildcard results/paper-200/*.json) \
+		$(wildcard results/deepfakes/*.json) \
+		$(wildcard results/paper-200/*.json results/paper-100/*/*.json) \
 		$(filter-out results/paper/tune-%,$(wildcard results/paper/*.json)) \
 		$(addprefix results/framed/,celeba-test.json lfw.json ffhq.json) \
 		results/channels/*.json results/crops/*.json results/photos/*.json \
