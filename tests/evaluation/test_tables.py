@@ -121,10 +121,19 @@ def test_records_of_several_deepfakes_are_named_as_such(record: Record) -> None:
     assert "more than one deepfake" not in build_report([record, record]).introduction
 
 
-def test_a_changed_paper_setting_is_not_the_papers(record: Record) -> None:
-    changed = named(record, name="pgd-paper", changed={"steps": "10"})
-    (row,) = rows(build_report([changed]), "Table 1")
-    assert row["paper L2"] == "-"
+@pytest.mark.parametrize(
+    ("changed", "printed"),
+    [
+        ({"steps": "10"}, "-"),
+        ({"precision": "bf16"}, "0.0008"),
+        ({"precision": "bf16", "k": ""}, "-"),
+    ],
+)
+def test_a_changed_paper_setting_is_not_the_papers(
+    record: Record, changed: dict[str, str], printed: str
+) -> None:
+    (row,) = rows(build_report([named(record, name="pgd-paper", changed=changed)]), "Table 1")
+    assert row["paper L2"].split(" ")[0] == printed
 
 
 def test_ablations_have_a_table_of_their_own(record: Record) -> None:

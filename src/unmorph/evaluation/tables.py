@@ -109,7 +109,8 @@ def _paper_method(defense: Mapping[str, Any]) -> str | None:
     """Return the paper's name of a defense that the paper has too."""
     if _is_learned(defense):
         return "generator"
-    if defense["name"] == "pgd-paper" and not defense["changed"]:
+    # How exactly gradients are reckoned is none of the paper's settings.
+    if defense["name"] == "pgd-paper" and not defense["changed"].keys() - {"precision"}:
         return "PGD"
     return "no defense" if defense["name"] == "none" else None
 
