@@ -127,6 +127,17 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     faces = example_faces(1).numpy()
     assert 0 < np.abs(defense.protect(faces) - faces).max() <= 0.07 + 1e-6
 
+    more = ("--mean-with", str(tmp_path / "defense.onnx"), "--amplify", "0.5")
+    result = export("defense", checkpoint, tmp_path / "mean.onnx", *more)
+    assert result.exit_code == 0, result.output
+    faces = faces / 2  # where the perturbation is not cut off
+    mean = OnnxDefense(tmp_path / "mean.onnx", threads=1).protect(faces) - faces
+    np.testing.assert_allclose(mean, (defense.protect(faces) - faces) / 2, rtol=0.05, atol=1e-5)
+    wrong = export("defense", checkpoint, tmp_path / "wrong.onnx", "--mean-with", str(network))
+    assert wrong.exit_code == 1
+    assert "stargan.onnx: not an exported defense of width" in " ".join(wrong.output.split())
+    assert not (tmp_path / "wrong.onnx").exists()
+
 
 def test_weights_of_several_deepfakes_are_named(train: Run, tmp_path: Path) -> None:
     config = "deepfakes = { stargan = 1, fast-aginggan = 1 }\nlambda_feat = 0\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
@@ -65,17 +66,22 @@ def test_a_restored_sequence_goes_on() -> None:
     torch.testing.assert_close([other.next() for _ in range(5)], expected, rtol=0, atol=0)
 
 
-def test_random_edits_are_one_edit_each() -> None:
+@pytest.mark.parametrize("shares", [None, [1.0, 4.0, 1.0, 1.0, 1.0]])
+def test_random_edits_are_one_edit_each(shares: list[float] | None) -> None:
     labels = torch.tensor([[1.0, 0, 0, 1, 0]]).repeat(500, 1)
     choices = [edit_targets(labels, edit) for edit in ATTRIBUTES]
-    targets = random_edits(choices, torch.Generator().manual_seed(0))
+    targets = random_edits(choices, torch.Generator().manual_seed(0), shares)
     drawn = sum(
         (targets == edit_targets(labels[:1], edit)).all(1).long() * (1 + position)
         for position, edit in enumerate(ATTRIBUTES)
     )
     counts = torch.bincount(torch.as_tensor(drawn), minlength=1 + len(ATTRIBUTES))
     assert counts[0] == 0
-    assert counts[1:].min() > 60
+    if shares is None:
+        assert counts[1:].min() > 60
+    else:
+        assert counts[2] > 200
+        assert counts[1:].min() > 40
 
 
 def test_recolouring_changes_contrast_and_tint_only() -> None:

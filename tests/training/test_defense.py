@@ -114,6 +114,24 @@ def test_training_teaches_what_stops_the_edit(make: Make, log: RunLog) -> None:
     assert (log.folder / "defense.png").is_file()
 
 
+def test_edits_are_drawn_as_often_as_asked(make: Make) -> None:
+    class Witness(Shift):
+        def targets(self, edit: str, labels: Tensor) -> Tensor:
+            return torch.full_like(labels, self.edits.index(edit))
+
+        def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+            seen.extend(targets[:, 0].tolist())
+            return super().forward(faces, targets)
+
+    seen: list[float] = []
+    run = make(dataclasses.replace(TINY, edits={"Blond_Hair": 1e4}), Witness())
+    for _ in range(3):
+        run.update()
+    assert set(seen) == {Shift.edits.index("Blond_Hair")}
+    with pytest.raises(ConfigError, match="edits = 'Bald': no such edit; choose of Black_Hair, Bl"):
+        make(dataclasses.replace(TINY, edits={"Bald": 2.0}))
+
+
 def test_the_deepfake_gets_what_the_channel_leaves(make: Make, log: RunLog) -> None:
     seen = []
 
@@ -306,20 +324,27 @@ def test_a_new_run_starts_from_the_average_of_another(make: Make) -> None:
     own = old.average.state_dict()
     weights = {k: v.contiguous() for k, v in own.items() if v.is_floating_point()}
     save_file(weights, exported)
-    new.start_from(exported)
+    new.start_from([exported])
     for network in (new.defense, new.average):
         started = {k: v for k, v in network.state_dict().items() if k in weights}
         torch.testing.assert_close(started, weights, rtol=0, atol=0)
     assert new.step == 0
     louder = make(dataclasses.replace(TINY, amplify_start=0.5), folder="louder")
-    louder.start_from(exported)
+    louder.start_from([exported])
     faces = new.val_faces
     with torch.no_grad():
         before, after = new.average(faces), louder.average(faces)
     torch.testing.assert_close(after, before / 2, rtol=0.05, atol=1e-6)
     wide = make(dataclasses.replace(TINY, width=8), folder="wide")
     with pytest.raises(WeightsError, match=r"old\.safetensors: not an exported defense of width 8"):
-        wide.start_from(exported)
+        wide.start_from([exported])
+    save_file({k: v + 3 for k, v in weights.items()}, old.folder / "other.safetensors")
+    mean = make(TINY, folder="mean")
+    mean.start_from([exported, exported, old.folder / "other.safetensors"])
+    expected = {k: v + 1 for k, v in weights.items()}
+    for network in (mean.defense, mean.average):
+        started = {k: v for k, v in network.state_dict().items() if k in weights}
+        torch.testing.assert_close(started, expected)
 
 
 @pytest.mark.parametrize("fixed", [True, False])

@@ -50,7 +50,18 @@ def deepfake(
 
 
 @app.command()
-def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
+def defense(
+    checkpoint: Path = _CHECKPOINT,
+    output: Path = _OUT,
+    mean_with: list[Path] | None = typer.Option(
+        None,
+        help="Another run's export: take the mean of their weights; repeatable, and one given "
+        "twice weighs twice. Both must have gone on from one start.",
+    ),
+    amplify: float = typer.Option(
+        1.0, min=0.0, help="Factor of the perturbation, which a mean makes smaller."
+    ),
+) -> None:
     """Export a perturbation generator (the average of its weights)."""
     require_torch()
     from unmorph.defenses import PerturbationGenerator
@@ -61,6 +72,8 @@ def defense(checkpoint: Path = _CHECKPOINT, output: Path = _OUT) -> None:
     state, config = load_checkpoint(checkpoint, DefenseConfig)
     network = PerturbationGenerator(config.width, config.epsilon, config.max_width, config.smooth)
     network.load_state_dict(state["average"])
+    network.load_mean_(mean_with or [], own=True)
+    network.amplify_(amplify)
     inputs = {"faces": example_faces()}
     metadata = {"epsilon": repr(config.epsilon), "without": config.without}
     difference = export_onnx(

@@ -84,8 +84,10 @@ def defense(
         metavar="[NAME=]FILE",
         help="Weights of a deepfake in place of its own; named where there are several deepfakes.",
     ),
-    start_from: Path | None = typer.Option(
-        None, help="Begin with the weights of another run's export."
+    start_from: list[Path] | None = typer.Option(
+        None,
+        help="Begin with the weights of another run's export; of several, given each with this "
+        "option, with their mean.",
     ),
     without: str = typer.Option(
         "", help="For an ablation: leave out L_pix, L_feat or L_adv (the paper's table 4)."
@@ -115,7 +117,7 @@ def defense(
         name: deepfakes.load(name.partition(":")[0], given.get(name)) for name in settings.deepfakes
     }
     run = DefenseTrainer(settings, networks, train, val, out, _cache(cache), features, device)
-    if start_from is not None and not resume:
+    if start_from and not resume:
         run.start_from(start_from)
     _go(run, out, resume)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unmorph.defenses.base import Defense
+from unmorph.errors import WeightsError
 from unmorph.resampling import gaussian
 from unmorph.runtime import SIZE
+from unmorph.weights.tensors import differences, read_tensors
 
 
 class _Level(nn.Module):
@@ -92,6 +96,29 @@ class PerturbationGenerator(Defense):
         """Multiply the perturbation, as far as its tanh is still linear."""
         for parameter in self.last.parameters():
             parameter.mul_(factor)
+
+    def load_mean_(self, paths: Sequence[Path], own: bool = False) -> None:
+        """Take the mean of several runs' weights: a soup (Wortsman et al. 2022).
+
+        Args:
+            paths: exported defenses that went on from one another or from one start; one that
+                is given twice weighs twice.
+            own: whether the network's own weights are one more of them.
+
+        Raises:
+            WeightsError: a file is no defense of this size; nothing has changed.
+        """
+        kept = {name: v for name, v in self.state_dict().items() if v.is_floating_point()}
+        runs = [kept] if own else []
+        for path in paths:
+            weights = read_tensors(path)
+            if wrong := differences(kept, weights):
+                what = f"an exported defense of width {self.width}"
+                raise WeightsError(f"{path}: not {what}: {wrong}")
+            runs.append(weights)
+        mean = {name: torch.stack([run[name] for run in runs]).mean(0) for name in kept}
+        # An export does not say how many batches the statistics were gathered over.
+        self.load_state_dict(mean, strict=False)
 
     def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return x + P(x) (equation 2); the network needs no labels."""

@@ -72,16 +72,25 @@ class Batches:
         return torch.from_numpy(picked)
 
 
-def random_edits(choices: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-    """Draw one edit a face, uniformly, and return its targets (N, K).
+def random_edits(
+    choices: Sequence[Tensor],
+    generator: torch.Generator,
+    shares: Sequence[float] | None = None,
+) -> Tensor:
+    """Draw one edit a face and return its targets (N, K).
 
     Args:
         choices: what each edit asks for, (N, K).
         generator: the source of randomness.
+        shares: how often each is drawn, relative to one another; None: evenly.
     """
     stacked = torch.stack(list(choices), dim=1)
     faces, edits = stacked.shape[:2]
-    drawn = torch.randint(edits, (faces,), generator=generator).to(stacked.device)
+    if shares is None:
+        drawn = torch.randint(edits, (faces,), generator=generator)
+    else:
+        drawn = torch.multinomial(torch.tensor(shares), faces, True, generator=generator)
+    drawn = drawn.to(stacked.device)
     return stacked[torch.arange(faces, device=stacked.device), drawn]
 
 

@@ -174,6 +174,8 @@ class DefenseConfig:
         relative: whether L_adv is divided by how far the edit moves the unprotected face, plus
             0.01: subtle edits then weigh nearly as much as strong ones, as they do in
             edit suppression, down to those that move less than that.
+        edits: where given, how often edits are drawn, relative to one another, by their names; the
+            others 1.
         channels: where given, what befalls the protected faces before the deepfake gets them: names
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
             one another; one is drawn for each face.
@@ -205,6 +207,7 @@ class DefenseConfig:
     without: str = ""
     psnr: float | None = None
     relative: bool = False
+    edits: dict[str, float] = field(default_factory=dict)
     channels: dict[str, float] = field(default_factory=dict)
     amplify_start: float = 1.0
     fixed_statistics: bool = False
@@ -230,6 +233,7 @@ class DefenseConfig:
                 f"without {self.without}: a PSNR to keep would make up for it; leave psnr out"
             )
         _positive_weights("channels", self.channels)
+        _positive_weights("edits", self.edits)
         _positive_weights("deepfakes", self.deepfakes)
         if not self.deepfakes:
             raise ConfigError("deepfakes: name at least one")

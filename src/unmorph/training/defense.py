@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from unmorph.channels.differentiable import RandomChannels
 from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
-from unmorph.errors import ConfigError, WeightsError
+from unmorph.errors import ConfigError
 from unmorph.layout import autocast, channels_last, open_device
 from unmorph.levels import to_faces
 from unmorph.objectives import (
@@ -43,7 +43,6 @@ from unmorph.training.config import DefenseConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet
-from unmorph.weights.tensors import load_exported, read_tensors
 
 #: Faces that a report on val is measured on.
 SOME_FACES = 64
@@ -81,6 +80,9 @@ class DefenseTrainer:
     ) -> None:
         if train.labels is None or val.labels is None:
             raise ConfigError("a defense is trained on faces with labels, such as CelebA")
+        known = sorted({edit for name in config.deepfakes for edit in deepfakes[name].edits})
+        if unknown := sorted(config.edits.keys() - set(known)):
+            raise ConfigError(f"edits = {unknown[0]!r}: no such edit; choose of {', '.join(known)}")
         self.config, self.train, self.folder = config, train, folder
         self.device = open_device(device)
         self.features = None if features is None else features.to(self.device)
@@ -163,19 +165,14 @@ class DefenseTrainer:
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
 
-    def start_from(self, path: Path) -> None:
-        """Start a new run with the weights of another's export, amplified as configured.
+    def start_from(self, paths: Sequence[Path]) -> None:
+        """Start a new run with the mean of other runs' exports, amplified as configured.
 
         Raises:
-            WeightsError: the file is no defense of this width.
+            WeightsError: a file is no defense of this size.
         """
-        weights = read_tensors(path)
         for network in (self.defense, self.average):
-            try:
-                load_exported(network, weights)
-            except WeightsError as error:
-                what = f"an exported defense of width {self.config.width}"
-                raise WeightsError(f"{path}: not {what}: {error}") from error
+            network.load_mean_(paths)
             network.amplify_(self.config.amplify_start)
 
     def run(self, log: RunLog) -> None:
@@ -238,7 +235,9 @@ class DefenseTrainer:
         """Return L_adv of one deepfake over the batch: what edits still do to posted faces."""
         deepfake, edit = self.deepfakes[name], self._edit[name]
         choices = [deepfake.targets(chosen, labels) for chosen in deepfake.edits]
-        targets = random_edits(choices, self.random)
+        edits = self.config.edits
+        shares = [edits.get(edit, 1.0) for edit in deepfake.edits] if edits else None
+        targets = random_edits(choices, self.random, shares)
         with autocast(self.config.precision, self.device.type):
             edited = edit(posted, targets).float()
         left = adversarial_loss(posted, edited)
