@@ -171,9 +171,9 @@ class DefenseTrainer:
         Raises:
             WeightsError: a file is no defense of this size.
         """
-        for network in (self.defense, self.average):
-            network.load_mean_(paths)
-            network.amplify_(self.config.amplify_start)
+        self.average.load_mean_(paths)
+        self.average.amplify_(self.config.amplify_start)
+        self.defense.load_state_dict(self.average.state_dict())
 
     def run(self, log: RunLog) -> None:
         """Train to the last step.
@@ -236,7 +236,7 @@ class DefenseTrainer:
         deepfake, edit = self.deepfakes[name], self._edit[name]
         choices = [deepfake.targets(chosen, labels) for chosen in deepfake.edits]
         edits = self.config.edits
-        shares = [edits.get(edit, 1.0) for edit in deepfake.edits] if edits else None
+        shares = [edits.get(chosen, 1.0) for chosen in deepfake.edits] if edits else None
         targets = random_edits(choices, self.random, shares)
         with autocast(self.config.precision, self.device.type):
             edited = edit(posted, targets).float()
