@@ -35,8 +35,8 @@ BOX_SPAN, BOX_RISE = 1.769, 0.087
 MARGIN = 16
 
 #: How much a perturbation is emphasised for the crop to come (`emphasis`), the less the more, and
-#: how many epsilons a byte may then move: at these, a photo stays as like its original as the face
-#: is that the network protected.
+#: how many epsilons a byte may then move: at these, a photo is a decibel or so further from its
+#: original than the face is that the network protected (`results/photos/`).
 CAUTION, OVERSHOOT = 0.5, 2
 
 #: Half the length of that filter, in pixels of a face.
