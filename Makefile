@@ -46,15 +46,15 @@ records: $(VENV)/dev
 	$(MAKE) report
 
 report: $(VENV)/dev
-	$(BIN)/unmorph figure heatmap results/channels/*.json results/crops/*.json \
-		results/photos/*.json \
+	$(BIN)/unmorph figure heatmap $(wildcard results/channels/*.json results/crops/*.json) \
+		$(wildcard results/photos/*.json) \
 		-o docs/images/channels.png
 	$(BIN)/unmorph report results/celeba-test.json results/lfw.json results/ffhq.json \
-		$(wildcard results/deepfakes/*.json) \
-		$(wildcard results/paper-200/*.json results/paper-100/*/*.json) \
-		$(filter-out results/paper/tune-%,$(wildcard results/paper/*.json)) \
-		$(addprefix results/framed/,celeba-test.json lfw.json ffhq.json) \
-		results/channels/*.json results/crops/*.json results/photos/*.json \
+		$(wildcard results/framed/*.json) \
+		$(wildcard results/paper-200/*.json results/paper-200/*/*.json) \
+		$(wildcard results/paper-100/*/*.json) \
+		$(wildcard results/paper/*.json results/deepfakes/*.json) \
+		$(wildcard results/channels/*.json results/crops/*.json results/photos/*.json) \
 		--picture docs/images/channels.png \
 		$(addprefix --picture ,$(wildcard results/paper/*.png results/channels/*.png)) \
 		-o docs/evaluation.md

@@ -68,6 +68,14 @@ def test_wrong_shapes(defense_file: Path, deepfake_file: Path) -> None:
         OnnxDeepfake(deepfake_file, threads=1).edit(faces(2), np.zeros((1, 5)))
 
 
+def test_weights_in_another_file_are_refused(tmp_path: Path, deepfake_file: Path) -> None:
+    path = tmp_path / "split.onnx"
+    model = onnx.load(deepfake_file)
+    onnx.save(model, path, save_as_external_data=True, location="split.data", size_threshold=0)
+    with pytest.raises(WeightsError, match=r"split\.onnx: keeps weights in another file"):
+        OnnxDeepfake(path)
+
+
 def test_absent_damaged_and_mistaken_files(tmp_path: Path, deepfake_file: Path) -> None:
     with pytest.raises(WeightsError, match="no such network"):
         OnnxDefense(tmp_path / "absent.onnx")

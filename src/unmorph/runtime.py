@@ -55,6 +55,10 @@ _UNUSABLE = (
 )
 
 
+#: How a tensor of an ONNX file begins to say where its values lie, if not in the file.
+_EXTERNAL = b"\n\x08location\x12"
+
+
 def shipped_defense(strength: str) -> Path:
     """Return the file of the shipped defense of a strength.
 
@@ -76,12 +80,16 @@ def open_session(
         threads: how many cores one run may use; all of them by default.
 
     Raises:
-        WeightsError: the file is absent or not an ONNX network.
+        WeightsError: the file is absent, not an ONNX network, or not all of it.
     """
-    if not isinstance(network, bytes) and not Path(network).is_file():
+    if isinstance(network, bytes):
+        name, content = "the network given", network
+    else:
+        name, content = os.fspath(network), _content(Path(network))
+    if _EXTERNAL in content:
         raise WeightsError(
-            f"{network}: no such network; give the path of an ONNX file, or reinstall unmorph if "
-            "this one is its own"
+            f"{name}: keeps weights in another file, which its SHA-256 would not tell; export it "
+            "with external_data=False, or load and save it with onnx"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
@@ -89,11 +97,19 @@ def open_session(
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # its warnings are about the exporter, not for the user
     try:
-        source = network if isinstance(network, bytes) else os.fspath(network)
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except _UNUSABLE as error:
-        name = "the network given" if isinstance(network, bytes) else network
         raise WeightsError(f"{name}: not a usable ONNX network: {error}") from error
+
+
+def _content(network: Path) -> bytes:
+    try:
+        return network.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"{network}: no such network ({error.strerror}); give the path of an ONNX file, or "
+            "reinstall unmorph if this one is its own"
+        ) from error
 
 
 def run_session(

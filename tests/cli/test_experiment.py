@@ -14,11 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import unmorph.evaluation.run
-from unmorph import runtime
+from unmorph import __version__, runtime
 from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
 from unmorph.deepfakes.stargan import Generator
 from unmorph.samples import PORTRAIT
+from unmorph.weights.store import sha256
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +115,32 @@ def test_tune_time_and_report(
     options = ["--metrics", "l2", "--defense", ablated]
     done("evaluate", *common, *options, "--judge", classifier_file, "-o", record)
     outputs = [tmp_path / f"report.{ending}" for ending in ("md", "html", "tex")]
-    done("report", record, timed, *(part for path in outputs for part in ("-o", path)))
+    done("report", record, timed, tuned, *(part for path in outputs for part in ("-o", path)))
     for path in outputs:
         text = path.read_text()
         assert "Table 4" in text
         assert "Efficiency" in text
-    refused = run("report", tuned, "-o", tmp_path / "no.md")
-    assert refused.exit_code == 1
-    assert "a record of kind 'tuning'; expected one of evaluation, timing" in refused.output
+        assert "How I-FGSM was tuned" in text
 
 
 def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
     edits = tmp_path / "edits.png"
     done("figure", "edits", *common, "--defense", defense_file, "--face", 1, "-o", edits)
     with Image.open(edits) as picture:
-        assert picture.info["Description"].endswith(" the defense defense; folder, face 1")
+        about = picture.info
+    assert about["Description"].startswith("Figure 3: edits of ")
+    assert about["Description"].endswith(" the defense defense; folder, face 1")
+    classifier, weights = Path(common[5]), Path(common[7])
+    assert about["Networks"] == ", ".join(
+        f"{path.name} {sha256(path)}" for path in (weights, defense_file, classifier)
+    )
+    assert about["Software"].startswith(f"unmorph {__version__}")
     both = ["--defense", defense_file, "--defense", "pgd:steps=1", "--face", 0, "--face", 3]
     differences = tmp_path / "differences.png"
     done("figure", "differences", *common, *both, "-o", differences)
     with Image.open(differences) as picture:
         assert picture.height > 4 * 128
+        assert picture.info["Description"].startswith("Figure 4: difference of ")
         assert "Blond_Hair" in picture.info["Description"]
 
     failures = tmp_path / "failures.png"
@@ -148,6 +155,7 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
     done("bench-defenses", *common, "--defense", "noise", "--faces", 1, "-o", timed)
     done("report", timed, "-o", page, "--picture", edits)
     assert "data:image/png;base64," in page.read_text()
+    assert f"Networks: {weights.name} {sha256(weights)[:12]}, " in page.read_text()
 
     wrong = run("figure", "edits", *common, "--defense", "none", "--face", 9, "-o", edits)
     assert wrong.exit_code == 2
@@ -405,6 +413,7 @@ def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> No
     # Neither report takes a set of faces, but the first one's record does.
     for options, said in (
         (["--data", "celeba=here"], "nothing to do: give the sets that the steps are on, as in "),
+        (["--data", "LFW=here"], "--data LFW: no set of faces; choose from celeba, lfw, "),
         (["--only", "sleep", "--data", f"folder={common[1]}"], "no step's command holds 'sleep'"),
     ):
         idle = run("experiment", plan, "--results", tmp_path, *options, "--list")
@@ -412,8 +421,8 @@ def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> No
         assert said in idle.output
 
     for wrong, said in (
-        ('run = "fly"', "there is no such command"),
-        ('run = "evaluate"\nwings = 2', "evaluate has no option wings"),
+        ('run = "fly"', "no command 'fly'; choose one of bench-defenses, "),
+        ('run = "evaluate"\nwings = 2', "evaluate has no option wings; choose from "),
     ):
         plan.write_text(f"[[steps]]\n{wrong}\n")
         result = run("experiment", plan)

@@ -22,4 +22,6 @@ def test_other_texts_are_refused(texts: list[str], message: str) -> None:
 def test_defenses_with_options() -> None:
     assert parse_defense("pgd") == ("pgd", {})
     assert parse_defense("pgd:steps=10,mode=invalid") == ("pgd", {"steps": "10", "mode": "invalid"})
+    channels = {"channels": "round,jpeg-75", "steps": "10"}
+    assert parse_defense("pgd-l2:channels=round,jpeg-75,steps=10") == ("pgd-l2", channels)
     assert parse_defense("c:/nets/a=b.onnx") == ("c:/nets/a=b.onnx", {})

@@ -56,6 +56,11 @@ def test_hidden_files_are_no_photos(folder: Path) -> None:
         assert PhotoSource(path).names == ("a.png", "b.png", "d.png", "deep/c.png")
 
 
+def test_a_folder_that_is_named_as_a_photo_is_none(folder: Path) -> None:
+    (folder / "deep").rename(folder / "deep.png")
+    assert PhotoSource(folder).names == ("a.png", "b.png", "d.png", "deep.png/c.png")
+
+
 def test_a_link_to_nothing_is_told_by_name(folder: Path) -> None:
     (folder / "gone.png").symlink_to(folder / "absent")
     source = PhotoSource(folder)
@@ -211,6 +216,12 @@ def test_changed_photos_are_decoded_anew(folder: Path, tmp_path: Path, zipped: b
     save(folder / "a.png", 255)
     os.utime(folder / "a.png", (10**9, 10**9))
     assert first() == 255
+
+
+def test_a_link_to_nothing_is_told_before_anything_is_decoded(folder: Path, tmp_path: Path) -> None:
+    (folder / "gone.png").symlink_to(folder / "absent")
+    with pytest.raises(DataError, match=r"gone\.png: cannot be read: No such file"):
+        decoded(dataset(folder), 8, tmp_path / "cache")
 
 
 def test_decoding_that_fails_leaves_nothing(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import zipfile
@@ -68,6 +69,18 @@ def test_splits_and_labels(celeba: Path, as_zip: bool) -> None:
         assert dataset.labels.dtype == np.float32
         assert dataset.labels.tolist() == labels
     assert [Path(name).stem for name in load_celeba(celeba, "train").names] == ["000001", "000002"]
+
+
+def test_lists_and_what_they_name_beyond_the_photos(celeba: Path) -> None:
+    next((celeba / "img_align_celeba").glob("000001*")).unlink()
+    dataset = load_celeba(celeba, "train")
+    assert (len(dataset), dataset.listed) == (1, 2)
+    about = dataset.subset([0]).about_lists()
+    assert about["listed"] == 2
+    assert about["lists"] == {
+        name: hashlib.sha256((celeba / name).read_bytes()).hexdigest()
+        for name in ("list_eval_partition.txt", "list_attr_celeba.txt")
+    }
 
 
 def test_the_papers_crop(celeba: Path) -> None:

@@ -46,9 +46,22 @@ def test_folder_and_format_do_not_matter(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = dataset(tmp_path, [f"{index}.png" for index in range(9)])
-    with pytest.raises(DataError, match="9 faces where the subset takes 200"):
+    with pytest.raises(DataError, match="9 faces where 200 are wanted; ask for fewer"):
         named_subset(every, "paper-200")
     with pytest.raises(ConfigError, match="unknown subset 'best'; choose one of paper-100, "):
         named_subset(every, "best")
     monkeypatch.setitem(subsets.SUBSETS, "paper-200", 4)
     assert named_subset(every, "paper-200").names == draw(every, 4).names
+
+
+def test_the_photos_that_a_file_names(tmp_path: Path) -> None:
+    every = dataset(tmp_path / "photos", [f"people/{index}.png" for index in range(9)])
+    names = tmp_path / "names.txt"
+    names.write_text("7\n2\n\n7\n5\n")
+    found = named_subset(every, str(names))
+    assert list(found.names) == ["people/2.png", "people/5.png", "people/7.png"]
+    names.write_text("2\n11\n12\n")
+    with pytest.raises(DataError, match=r"lacks 2 of the 3 photos that .*names\.txt names: 11, 12"):
+        named_subset(every, str(names))
+    with pytest.raises(DataError, match=r"absent\.txt: cannot read it"):
+        named_subset(every, str(tmp_path / "absent.txt"))

@@ -16,6 +16,7 @@ from unmorph.defenses import L2PGD, IterativeDefense
 from unmorph.defenses.base import uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
+from unmorph.samples import PORTRAIT
 
 LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
 
@@ -255,6 +256,11 @@ def test_targeted_mode_approaches_a_picture(faces: Tensor, tmp_path: Path) -> No
     protected = defense.protect(faces, LABELS)
     torch.testing.assert_close(protected, faces + 0.05, atol=1e-5, rtol=0)
     assert defense.about()["options"]["picture"] == str(path)
+
+
+def test_the_bundled_portrait_needs_no_path(faces: Tensor) -> None:
+    bundled, given = (make_mode("targeted", name) for name in ("portrait", str(PORTRAIT)))
+    assert torch.equal(bundled.target(faces, torch.neg), given.target(faces, torch.neg))
 
 
 def test_a_picture_is_cut_square_and_resized(tmp_path: Path) -> None:

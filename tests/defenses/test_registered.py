@@ -164,6 +164,7 @@ def test_bf16_gradients_lead_as_far(deepfake: Deepfake) -> None:
         ("none", {"steps": "3"}, "'none' has no option 'steps'; it has none"),
         ("pgd", {"steps": "many"}, "option steps=many: expected a whole number"),
         ("pgd", {"random_start": "1"}, "random_start=1: expected true or false"),
+        ("pgd", {"step_size": "nan"}, "option step_size=nan: expected a number"),
         ("pgd", {"steps": "0"}, "needs steps >= 1"),
         ("pgd-l2", {"decay": "1"}, "decay from 0 to below 1"),
         ("pgd", {"schedule": "sine"}, "unknown schedule 'sine'; choose one of constant, linear"),

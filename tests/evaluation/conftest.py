@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset, PhotoSource
+from unmorph.evaluation.record import Figure, Record
 from unmorph.evaluation.run import Subject
+from unmorph.evaluation.summary import Summary
 
 #: Side of the test faces; SSIM's window needs more than 11 pixels.
 SIZE = 16
@@ -88,5 +91,42 @@ def subject() -> Callable[..., Subject]:
             "judge": {"file": "judge.onnx"} if judge else None,
         }
         return Subject(deepfake or Tint(), defense, judge, about)
+
+    return build
+
+
+@pytest.fixture
+def found() -> Callable[..., Record]:
+    """Makes the record of a run that found given figures, of CelebA's whole test partition."""
+
+    def build(
+        figures: Mapping[str, tuple[float, float]],
+        defense: Mapping[str, Any],
+        dataset: Mapping[str, Any] | None = None,
+        **others: Any,
+    ) -> Record:
+        """Take means and standard errors by ``comparison/metric``."""
+        tables: dict[str, dict[str, Figure]] = {
+            name: {} for name in ("input", "unprotected", "output", "total", "suppression", "dsr")
+        }
+        for name, (mean, error) in figures.items():
+            comparison, metric = name.split("/")
+            summary = Summary(mean, error, {}, 10)
+            edits = dict.fromkeys(ATTRIBUTES, summary)
+            tables.setdefault(comparison, {})[metric] = Figure(summary, edits)
+        faces = {"name": "celeba", "split": "test", "subset": None, "count": 1999}
+        return Record(
+            created="2026-11-27T09:00:00+00:00",
+            dataset={**faces, "files": {}, "photos_sha256": "a" * 64, **(dataset or {})},
+            deepfake={"name": "stargan", "edits": list(ATTRIBUTES)},
+            defense={"changed": {}, **defense},
+            judge=None,
+            settings={"labels": "publisher", "limit": None, "channel": "none", **others},
+            machine={"device": "cpu", "name": "a CPU", "threads": 2, "system": "Linux"},
+            versions={},
+            commit="0" * 40,
+            seconds=1.0,
+            figures=tables,
+        )
 
     return build

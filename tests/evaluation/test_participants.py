@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
+from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
 from unmorph.deepfakes.stargan import Generator
 from unmorph.errors import ConfigError
+from unmorph.evaluation import participants
 from unmorph.evaluation.participants import (
     open_deepfake,
     open_defense,
@@ -158,14 +161,16 @@ def test_evaluate_and_report(
 
     refused = run.invoke(app, command)
     assert refused.exit_code == 1
-    assert "broken.png" in refused.output
-    assert not record.exists()
-    (record.parent / "x.json.progress.npz").unlink()
+    assert "broken.png; mend or remove them, or leave them out with --skip-unreadable" in " ".join(
+        refused.output.split()
+    )
+    assert not record.parent.exists()
 
     done = run.invoke(app, [*command, "--skip-unreadable"])
     assert done.exit_code == 0, done.output
     content = json.loads(record.read_text())
     assert content["dataset"]["count"] == 3
+    assert content["dataset"]["left_out"] == ["broken.png"]
     assert content["settings"]["labels"] == "classifier"
     assert content["settings"]["labeller"] == identity(classifier_file)
     assert content["judge"]["file"] == "attributes.onnx"
@@ -175,7 +180,7 @@ def test_evaluate_and_report(
     report = tmp_path / "report.md"
     rendered = run.invoke(app, ["report", str(record), "-o", str(report)])
     assert rendered.exit_code == 0
-    assert re.search(r"\| folder \(3\) \| defense \| 0\.0\d+ ± ", report.read_text())
+    assert re.search(r"\| 3, 1 unreadable left out \| defense \| 0\.0\d+ ± ", report.read_text())
 
 
 def test_judges_edits_of_attributes_alone(
@@ -187,6 +192,15 @@ def test_judges_edits_of_attributes_alone(
     monkeypatch.setattr(OnnxDeepfake, "edits", ("Male", "Smile"))
     subject = open_subject(str(deepfake_file), "none", judge=classifier_file)
     assert subject.judge is subject.about["judge"] is None
+
+
+def test_judges_faces_of_its_own_size_alone(
+    monkeypatch: pytest.MonkeyPatch, classifier_file: Path
+) -> None:
+    larger = SimpleNamespace(edits=ATTRIBUTES, size=256)
+    monkeypatch.setattr(participants, "open_deepfake", lambda *_: (larger, {}))
+    with pytest.raises(ConfigError, match="big: edits faces of 256 pixels, and the classifiers"):
+        open_subject("big", "none", judge=classifier_file)
 
 
 @pytest.mark.skipif("UNMORPH_DATA" not in os.environ, reason="UNMORPH_DATA unset")

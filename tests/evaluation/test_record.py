@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
-from unmorph.evaluation.record import Record, is_current, read_record, write_json, write_record
+from unmorph.evaluation.record import Record, is_current, read_record, write_record
 from unmorph.evaluation.run import Subject, evaluate
 from unmorph.evaluation.tables import render_summary
 
@@ -47,7 +48,13 @@ def test_record_says_how_it_came_about(record: Record) -> None:
     [
         ({"schema_version": 99}, "schema version 99, this unmorph reads 2; run `unmorph evaluate`"),
         ({"surprise": 1}, "surprise missing or unknown"),
-        ({"figures": {"input": {"l2": {}}}}, "figures are malformed"),
+        ({"figures": {"input": {"l2": {}}}}, r"figures\.input\.l2\.overall: Field required"),
+        ({"dataset": {"name": "x"}}, r"dataset\.count: Field required"),
+        ({"machine": {"device": 1}}, r"machine\.device: Input should be a valid string"),
+        ({"deepfake": {"name": "x", "edits": ["Hat"]}}, r"no figures\.unprotected\.l2 of every"),
+        ({"judge": {"file": "judge.onnx"}}, r"no figures\.edit_success\.untouched of every edit"),
+        ({"kind": "timing"}, "methods"),
+        ({"kind": "x"}, "expected one of evaluation, timing, tuning"),
     ],
 )
 def test_other_layouts_are_refused(
@@ -67,23 +74,39 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         read_record(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize("count", [-1, "7", 7.5, None])
+def test_a_count_is_a_count(record: Record, tmp_path: Path, count: object) -> None:
+    path = tmp_path / "x.json"
+    write_record(record, path)
+    content = json.loads(path.read_text())
+    content["dataset"]["count"] = count
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"x\.json: a damaged record, dataset\.count: "):
+        read_record(path)
+    with pytest.raises(DataError, match=r"y\.json: a damaged record, dataset\.count: "):
+        write_record(replace(record, dataset=content["dataset"]), tmp_path / "y.json")
+    assert not (tmp_path / "y.json").exists()
+
+
 def test_summary_shows_the_figures_that_matter(record: Record) -> None:
     lines = render_summary(record).splitlines()
     assert any(line.startswith("edit suppression s") and "0.99" in line for line in lines)
 
 
-def test_a_record_is_current_while_everything_intended_is_in_it(tmp_path: Path) -> None:
+def test_a_record_is_current_while_everything_intended_is_in_it(
+    record: Record, tmp_path: Path
+) -> None:
     path = tmp_path / "x.json"
-    write_json("tuning", {"settings": {"grid": {"steps": ["1", "2"]}, "seed": 0}, "best": 3}, path)
-    assert is_current(path, "tuning", {})
-    assert is_current(path, "tuning", {"settings": {"seed": 0}})
-    assert is_current(path, "tuning", {"settings": {"grid": {"steps": ("1", "2")}}})
-    assert not is_current(path, "tuning", {"settings": {"seed": 1}})
-    assert not is_current(path, "tuning", {"settings": {"grid": {"steps": ["1"]}}})
-    assert not is_current(path, "tuning", {"absent": 1})
+    write_record(replace(record, settings={**record.settings, "grid": {"a": ["1", "2"]}}), path)
+    assert is_current(path, "evaluation", {})
+    assert is_current(path, "evaluation", {"settings": {"seed": 0}})
+    assert is_current(path, "evaluation", {"settings": {"grid": {"a": ("1", "2")}}})
+    assert not is_current(path, "evaluation", {"settings": {"seed": 1}})
+    assert not is_current(path, "evaluation", {"settings": {"grid": {"a": ["1"]}}})
+    assert not is_current(path, "evaluation", {"absent": 1})
     assert not is_current(path, "timing", {})
-    assert not is_current(tmp_path / "absent.json", "tuning", {})
+    assert not is_current(tmp_path / "absent.json", "evaluation", {})
     path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
-    assert not is_current(path, "tuning", {})
+    assert not is_current(path, "evaluation", {})
     path.write_text("{")
-    assert not is_current(path, "tuning", {})
+    assert not is_current(path, "evaluation", {})

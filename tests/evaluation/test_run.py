@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from torch import Tensor
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.datasets.base import FaceDataset
-from unmorph.errors import ConfigError
+from unmorph.errors import ConfigError, DataError
+from unmorph.evaluation import environment
 from unmorph.evaluation.record import Record, write_record
 from unmorph.evaluation.run import (
     AlreadyMeasuredError,
     Labeller,
     Subject,
-    drop_unreadable,
     evaluate,
     figures,
 )
@@ -213,10 +214,76 @@ def test_limit_takes_the_first_faces(dataset: FaceDataset, subject: Build) -> No
     assert limited.figures == run(subject(), dataset.subset(range(4))).figures
 
 
-def test_unreadable_photos_are_dropped_by_name(dataset: FaceDataset) -> None:
-    (dataset.source.path / "2.png").write_bytes(b"no photo")
-    readable, dropped = drop_unreadable(dataset)
-    assert dropped == ["2.png"]
-    assert len(readable) == 6
+def test_photos_that_cannot_be_read_are_found_before_anything_is_measured(
+    dataset: FaceDataset, subject: Build, tmp_path: Path
+) -> None:
+    for index in (2, 5):
+        (dataset.source.path / f"{index}.png").write_bytes(b"no photo")
+    progress = tmp_path / "x.json.progress.npz"
+    refused = r"2 of its photos cannot be read: 2\.png, 5\.png; .* --skip-unreadable"
+    with pytest.raises(DataError, match=refused):
+        run(subject(), dataset, progress_file=progress)
+    assert not progress.exists()
+    assert run(subject(), dataset, limit=2).dataset["count"] == 2
+    readable = dataset.without(dataset.unreadable())
+    assert run(subject(), readable).dataset["count"] == 5
     assert readable.labels is not None
-    assert len(readable.labels) == 6
+    assert len(readable.labels) == 5
+
+
+def test_a_limit_counts_readable_photos(dataset: FaceDataset) -> None:
+    (dataset.source.path / "1.png").write_bytes(b"no photo")
+    (dataset.source.path / "6.png").write_bytes(b"no photo")
+    assert dataset.unreadable() == ["1.png", "6.png"]
+    assert dataset.unreadable(5) == ["1.png"]
+    assert dataset.unreadable(1) == []
+
+
+def test_a_record_names_every_commit_that_took_part(
+    dataset: FaceDataset, subject: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json.progress.npz"
+
+    def stop(done: int, total: int) -> None:
+        raise StopError
+
+    for commit in ("a", "b", "a"):
+        monkeypatch.setattr(environment, "commit", lambda commit=commit: commit)
+        with pytest.raises(StopError):
+            run(subject(), dataset, progress_file=path, on_progress=stop)
+    assert run(subject(), dataset, progress_file=path).commit == "a, b"
+
+    def commits_meanwhile(done: int, total: int) -> None:
+        monkeypatch.setattr(environment, "commit", lambda: "later")
+
+    assert run(subject(), dataset, on_progress=commits_meanwhile).commit == "a"
+
+
+def test_a_compiled_run_goes_on_from_no_other(
+    dataset: FaceDataset, subject: Build, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.json.progress.npz"
+    run(subject(), dataset, progress_file=path)
+    compiled = replace(subject(), compiled=True)
+    with pytest.raises(ConfigError, match="belongs to a run with other options"):
+        run(compiled, dataset, progress_file=path)
+    assert run(compiled, dataset).machine["compiled"] is True
+
+
+def test_how_far_the_edit_is_driven(
+    dataset: FaceDataset, subject: Build, tint: MakeTint, mark: Defense
+) -> None:
+    t = torch.full((1, 3, dataset.crop, dataset.crop), 0.5)
+    targeted = replace(subject(), picture=lambda faces: t.expand_as(faces))
+    record = run(targeted, dataset)
+    assert dataset.labels is not None
+    faces, labels = all_faces(dataset), torch.from_numpy(dataset.labels)
+    expected = {"edits": 0.0, "picture": 0.0, "picture_unprotected": 0.0}
+    for edit in ATTRIBUTES:
+        request = edit_targets(labels, edit)
+        before, after = tint().edit(faces, request), tint().edit(mark(faces), request)
+        expected["edits"] += float((before - after).square().mean()) / 5
+        expected["picture"] += float((t - after).square().mean()) / 5
+        expected["picture_unprotected"] += float((t - before).square().mean()) / 5
+    assert {name: record.mean(name, "l2") for name in expected} == pytest.approx(expected)
+    assert run(subject(), dataset).mean("picture", "l2") is None

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unmorph.datasets.base import FaceDataset
-from unmorph.evaluation.document import Document, Section
-from unmorph.evaluation.record import Figure, MethodTime, Record, TimingRecord, method_name
+from unmorph.evaluation.document import Document, Picture, Section
+from unmorph.evaluation.record import (
+    Figure,
+    MethodTime,
+    Record,
+    TimingRecord,
+    TuningRecord,
+    method_name,
+)
 from unmorph.evaluation.run import Subject, evaluate
 from unmorph.evaluation.summary import Summary
 from unmorph.evaluation.tables import build_report
@@ -47,8 +55,9 @@ def test_our_figures_stand_beside_the_papers(record: Record) -> None:
     (row,) = rows(document, "Table 1")
     ours = record.figures["input"]["l2"].overall
     assert ours.mean is not None
-    assert (row["set"], row["method"]) == ("CelebA (7)", "defense-subtle")
-    assert row["L2"] == f"{ours.mean:.5f} ± {ours.standard_error:.5f}"
+    assert section(document, "Table 1").title.startswith("Table 1, CelebA: ")
+    assert (row["faces"], row["method"]) == ("7", "defense-subtle")
+    assert row["L2"] == f"{ours.mean:.6f} ± {ours.standard_error:.6f}"
     assert row["paper L2"] == f"0.0002 (× {ours.mean / 0.0002:.2f})"  # noqa: RUF001
     psnr = record.mean("input", "psnr")
     assert psnr is not None
@@ -59,7 +68,7 @@ def test_our_figures_stand_beside_the_papers(record: Record) -> None:
     assert "paper LBP changed" not in row
 
 
-def test_another_kind_of_deepfake_is_named_and_not_beside_the_papers(record: Record) -> None:
+def test_another_kind_of_deepfake_is_in_the_appendix(record: Record) -> None:
     ages = [f"{10 * decade}" for decade, _ in enumerate(record.deepfake["edits"])]
     figures = {
         comparison: {
@@ -70,13 +79,13 @@ def test_another_kind_of_deepfake_is_named_and_not_beside_the_papers(record: Rec
     }
     deepfake = {**record.deepfake, "name": "aging", "edits": ages}
     other = dataclasses.replace(record, deepfake=deepfake, figures=figures)
-    document = build_report([record, other])
-    for title in ("Table 1", "Table 2", "Table 3"):
-        papers = {(row["set"], row["paper L2"][:6].strip()) for row in rows(document, title)}
-        sets = {name for name, _ in papers}
-        assert sets == {"CelebA (7)", "CelebA (7), aging"}
-        assert {number for name, number in papers if name.endswith("aging")} == {"-"}
-        assert "-" not in {number for name, number in papers if not name.endswith("aging")}
+    document = build_report([other, other, record])
+    for number, count in ((1, 1), (2, 2), (3, 1)):
+        assert len(rows(document, f"Table {number}")) == count
+        of_other = rows(document, f"Other runs, as in table {number}")
+        assert {row["deepfake"] for row in of_other} == {"aging"}
+        assert "paper L2" not in of_other[0]
+    assert "CelebA (7), aging" in {row["set"] for row in rows(document, "Edit by edit")}
 
 
 def test_unprotected_faces_are_shown_once_a_set(record: Record) -> None:
@@ -86,17 +95,17 @@ def test_unprotected_faces_are_shown_once_a_set(record: Record) -> None:
     table = rows(document, "Table 2")
     assert [row["method"] for row in table] == [
         "no defense",
-        "defense-subtle",
         "pgd-paper",
+        "defense-subtle",
         "pgd (steps=10)",
     ]
     papers = [row["paper L2"].split(" ")[0] for row in table]
-    assert papers == ["0.0435", "0.0018", "0.0039", "-"]
+    assert papers == ["0.0435", "0.0039", "0.0018", "-"]
     before, after = record.mean("unprotected", "l2"), record.mean("output", "l2")
     assert before is not None
     assert after is not None
-    assert table[1]["of unprotected L2"] == f"{100 * after / before:.1f} %"
-    assert rows(document, "Table 3")[0]["method"] == "defense-subtle"
+    assert table[2]["of unprotected L2"] == f"{100 * after / before:.1f} %"
+    assert rows(document, "Table 3")[0]["method"] == "pgd-paper"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +124,94 @@ def test_runs_say_which_weights_they_are_of(
     assert (row["its weights"], row["the deepfake's weights"]) == ("0" * 12, digits)
 
 
-def test_records_of_several_deepfakes_are_named_as_such(record: Record) -> None:
+def test_the_deepfake_of_most_records_is_compared(record: Record) -> None:
     other = dataclasses.replace(record, deepfake={**record.deepfake, "sha256": "b" * 64})
-    assert "more than one deepfake" in build_report([record, other]).introduction
-    assert "more than one deepfake" not in build_report([record, record]).introduction
+    document = build_report([record, other, named(other, name="pgd")])
+    assert [row["method"] for row in rows(document, "Table 1")] == ["defense-subtle", "pgd"]
+    assert document.introduction.endswith("ours: tint (bbbbbbbbbbbb).")
+    assert len(rows(document, "Other runs, as in table 1")) == 1
+
+
+def test_few_faces_and_faces_to_tune_on_are_in_the_appendix(record: Record) -> None:
+    few = dataclasses.replace(record, settings={**record.settings, "limit": 7})
+    val = dataclasses.replace(record, dataset={**record.dataset, "split": "val"})
+    document = build_report([few, record, val])
+    assert len(rows(document, "Table 1")) == 1
+    assert [row["set"] for row in rows(document, "Other runs, as in table 1")] == [
+        "CelebA (7)",
+        "CelebA val (7)",
+    ]
+    titles = [part.title for part in document.sections]
+    appendix = titles.index("Appendix: other runs")
+    assert titles[-2:] == ["Edit by edit", "The runs"]
+    assert {part.level for part in document.sections[: appendix + 1]} == {1}
+    assert {part.level for part in document.sections[appendix + 1 :]} == {2}
+    assert all(not title.startswith("Other runs") for title in titles[:appendix])
+    assert len(rows(document, "The runs")) == 3
+
+
+def test_sets_stand_in_the_papers_order_and_whole_ones_before_subsets(record: Record) -> None:
+    def of(name: str, method: str, subset: str | None = None) -> Record:
+        count, photos = (5, f"{name} {subset}") if subset else (7, name)
+        faces = {"name": name, "split": None, "subset": subset}
+        dataset = {**record.dataset, **faces, "count": count, "photos_sha256": photos}
+        learned = {"sha256": "0", "file": "x.onnx"} if method == "shipped" else {}
+        return dataclasses.replace(record, dataset=dataset, defense={"name": method, **learned})
+
+    document = build_report(
+        [
+            of("ffhq", "shipped"),
+            of("lfw", "i-fgsm", "paper-200"),
+            of("lfw", "shipped", "paper-200"),
+            named(of("lfw", "pgd-paper", "paper-200"), name="pgd-paper"),
+            of("lfw", "shipped"),
+            of("folder", "shipped"),
+            of("celeba", "shipped"),
+        ]
+    )
+    titles = [part.title for part in document.sections if part.title.startswith("Table 1")]
+    assert [title.split(":")[0] for title in titles] == [
+        "Table 1, CelebA",
+        "Table 1, LFW",
+        "Table 1, FFHQ",
+        "Table 1, folder",
+    ]
+    of_lfw = [(row["faces"], row["method"]) for row in rows(document, "Table 1, LFW")]
+    assert of_lfw == [
+        ("7", "shipped"),
+        ("paper-200 (5)", "pgd-paper"),
+        ("paper-200 (5)", "shipped"),
+        ("paper-200 (5)", "i-fgsm"),
+    ]
+    # The paper has no such set.
+    assert "paper" not in section(document, "Table 1, folder").table.headings
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "printed"), [(0.05, "0.0002"), (0.14, "-")], ids=["the paper's", "more"]
+)
+def test_the_papers_generator_stands_beside_those_of_its_epsilon(
+    record: Record, epsilon: float, printed: str
+) -> None:
+    (row,) = rows(
+        build_report([named(record, **{**record.defense, "epsilon": epsilon})]), "Table 1"
+    )
+    assert row["paper L2"].split(" ")[0] == printed
+
+
+def test_perceptual_ratios_are_of_the_same_faces(record: Record) -> None:
+    def with_perceptual(mean: float, **defense: Any) -> Record:
+        figure = Figure(summary(mean), {})
+        figures = {**record.figures, "input": {**record.figures["input"], "perceptual": figure}}
+        return dataclasses.replace(named(record, **defense), figures=figures)
+
+    ours = with_perceptual(20.0, name="shipped", file="x.onnx", sha256="0")
+    pgd = with_perceptual(50.0, name="pgd-paper")
+    note = section(build_report([ours, pgd]), "Table 1").note
+    assert "20.6 times the generator's in the paper" in note
+    assert note.endswith("here it is 2.5 times that of shipped on 7.")
+    elsewhere = dataclasses.replace(pgd, dataset={**pgd.dataset, "photos_sha256": "b" * 64})
+    assert "here it is" not in section(build_report([ours, elsewhere]), "Table 1").note
 
 
 @pytest.mark.parametrize(
@@ -140,7 +233,10 @@ def test_ablations_have_a_table_of_their_own(record: Record) -> None:
     bare = named(record, name="bare", file="bare.onnx", sha256="1" * 64, without="L_adv")
     shipped = named(record, name="shipped", file="defense-subtle.onnx", sha256="2" * 64)
     document = build_report([bare, record, shipped])
-    assert [row["method"] for row in rows(document, "Table 1")] == ["defense-subtle", "shipped"]
+    # The networks of table 4 are there to be compared with each other alone.
+    assert [row["method"] for row in rows(document, "Table 1")] == ["shipped"]
+    others = [row["method"] for row in rows(document, "Other runs: does the edit die?")]
+    assert others == ["bare", "defense-subtle"]
     first, full = rows(document, "Table 4")
     assert (first["loss removed"], first["network"]) == ("L_adv", "bare")
     assert first["paper x, x_adv"].startswith("1e-07 (")
@@ -184,6 +280,8 @@ def summary(mean: float) -> Summary:
 def test_every_row_is_as_long_as_its_headings_and_no_edit_is_missing(record: Record) -> None:
     document = build_report([record, named(record, name="none")])
     for part in document.sections:
+        if not part.table.rows:
+            continue
         assert {len(row) for row in part.table.rows} == {len(part.table.headings)}
     edits = {row["edit"] for row in rows(document, "Edit by edit")}
     assert edits == set(record.deepfake["edits"])
@@ -191,8 +289,95 @@ def test_every_row_is_as_long_as_its_headings_and_no_edit_is_missing(record: Rec
 
 def test_subsets_are_named(record: Record) -> None:
     subset = dataclasses.replace(record, dataset={**record.dataset, "subset": "paper-200"})
-    (row,) = rows(build_report([subset]), "Table 1")
-    assert row["set"] == "CelebA paper-200 (7)"
+    document = build_report([subset])
+    assert rows(document, "Table 1")[0]["faces"] == "paper-200 (7)"
+    assert rows(document, "The runs")[0]["set"] == "CelebA paper-200 (7)"
+
+
+def test_photos_left_out_are_counted(record: Record) -> None:
+    dataset = {**record.dataset, "left_out": ["1.png", "2.png"]}
+    (row,) = rows(build_report([dataclasses.replace(record, dataset=dataset)]), "Table 1")
+    assert row["faces"] == "7, 2 unreadable left out"
+
+
+def test_commits_of_a_resumed_run_are_shortened_each(record: Record) -> None:
+    commit = f"{'a' * 40}, {'b' * 40}-dirty"
+    (row,) = rows(build_report([dataclasses.replace(record, commit=commit)]), "The runs")
+    assert row["commit"] == f"{'a' * 12}, {'b' * 12}-dirty"
+
+
+def test_percentages_have_standard_errors(record: Record) -> None:
+    suppression = record.figures["suppression"]
+    strict = dataclasses.replace(suppression["strict_dsr"], overall=Summary(0.9932, 0.0012, {}, 7))
+    figures = {**record.figures, "suppression": {**suppression, "strict_dsr": strict}}
+    document = build_report([dataclasses.replace(record, figures=figures)])
+    (row,) = rows(document, "Does the edit die?")
+    assert row["strict DSR (s >= 0.75)"] == "99.3 ± 0.1 %"
+    assert "±" in row["DSR at 0.05"]
+    assert "±" in rows(document, "Edit by edit")[0]["counted"]
+
+
+def test_what_distortion_wants_is_shown_where_it_was_measured(record: Record) -> None:
+    older = {name: table for name, table in record.figures.items() if name != "edits"}
+    figure = Figure(Summary(0.12, 0.01, {}, 7), {})
+    newer = dataclasses.replace(record, figures={**older, "edits": {"l2": figure}})
+    old = dataclasses.replace(named(record, name="pgd"), figures=older)
+    document = build_report([newer, old])
+    shown = [row["L2 of edits"] for row in rows(document, "Does the edit die?")]
+    assert shown == ["0.12000 ± 0.01000", "-"]
+    assert "distortion" in section(document, "Does the edit die?").note
+    assert "L2 of edits" not in rows(build_report([old]), "Does the edit die?")[0]
+
+
+def test_searches_of_options_are_one_table(record: Record) -> None:
+    def trial(s: float, **options: str) -> dict[str, Any]:
+        figures = {"s": s, "strict_dsr": 0.8, "input_psnr": 43.25, "seconds": 81.94}
+        return {"options": options, **figures}
+
+    def searched(created: str, count: int, trials: list[dict[str, Any]]) -> TuningRecord:
+        return TuningRecord(
+            created=created,
+            dataset={"name": "celeba", "split": "val", "count": count},
+            deepfake={"name": "stargan", "edits": ["Male"]},
+            defense={"name": "pgd", "epsilon": 0.05},
+            settings={},
+            machine={"name": "a CPU", "threads": 2, "device": "cpu"},
+            versions={},
+            commit="0" * 40,
+            trials=trials,
+            best=max(trials, key=lambda trial: trial["s"]),
+        )
+
+    later = searched("2026-11-28", 3, [trial(0.9, steps="100", schedule="linear")])
+    first = searched("2026-11-27", 8, [trial(0.95, steps="10"), trial(0.83, steps="5")])
+    document = build_report([later, first])
+    assert [part.title for part in document.sections] == ["How PGD was tuned"]
+    table = rows(document, "How PGD was tuned")
+    assert [(row["search"], row["steps"], row["schedule"]) for row in table] == [
+        ("1", "10", "as registered"),
+        ("1", "5", "as registered"),
+        ("2", "100", "linear"),
+    ]
+    assert [row["of its search"] for row in table] == ["best", "-", "best"]
+    shown = [table[0][name] for name in ("s", "strict DSR", "PSNR", "seconds")]
+    assert shown == ["0.9500", "80.0 %", "43.25", "81.9"]
+    note = section(document, "How PGD was tuned").note
+    assert "1 on CelebA val (8) against stargan, a CPU, 2 threads" in note
+    assert "2 on CelebA val (3)" in note
+
+
+def test_figures_stand_by_the_papers_numbers_before_the_appendix(record: Record) -> None:
+    captions = ["A map", "Figure 4: differences", "Figure 3: edits", "Failures"]
+    pictures = [Picture(Path(f"{place}.png"), text) for place, text in enumerate(captions)]
+    document = build_report([record], pictures)
+    titles = [part.title for part in document.sections]
+    assert titles.index("Figures") < titles.index("Appendix: other runs")
+    shown = [picture.caption for picture in section(document, "Figures").pictures]
+    assert shown == ["Figure 3: edits", "Figure 4: differences", "A map", "Failures"]
+
+
+def test_aims_come_first(record: Record) -> None:
+    assert build_report([record]).sections[0].title == "Aims"
 
 
 def test_method_names() -> None:

@@ -14,7 +14,7 @@ from unmorph.defenses import Defense
 from unmorph.errors import DataError
 from unmorph.evaluation import timing
 from unmorph.evaluation.record import TimingRecord, read_record, write_record
-from unmorph.evaluation.timing import time_defenses
+from unmorph.evaluation.timing import is_timed, time_defenses
 
 
 class Clock:
@@ -58,7 +58,7 @@ def run(dataset: FaceDataset) -> Run:
         named = [(method, {"name": f"slow-{i}"}) for i, method in enumerate(methods)]
         about: dict[str, Any] = {
             "about_dataset": {"name": "folder"},
-            "about_deepfake": {"name": "tint"},
+            "about_deepfake": {"name": "tint", "edits": ["Male"]},
         }
         return time_defenses(named, dataset, size=16, **about, **options)
 
@@ -89,6 +89,25 @@ def test_round_trip(run: Run, clock: Clock, tmp_path: Path) -> None:
     record = run(Slow(clock, 1.0))
     write_record(record, tmp_path / "x.json")
     assert read_record(tmp_path / "x.json") == record
+
+
+def test_a_compiled_deepfake_is_another_run(
+    run: Run, clock: Clock, dataset: FaceDataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.json"
+    setting: dict[str, Any] = {
+        "size": 16,
+        "about_dataset": {"name": "folder"},
+        "about_deepfake": {"name": "tint", "edits": ["Male"]},
+    }
+    methods = [(Slow(clock, 1.0), {"name": "slow-0"})]
+    write_record(run(Slow(clock, 1.0)), path)
+    assert is_timed(path, methods, dataset, **setting)
+    assert not is_timed(path, methods, dataset, **setting, compiled=True)
+    record = run(Slow(clock, 1.0), compiled=True)
+    assert record.machine["compiled"] is True
+    write_record(record, path)
+    assert is_timed(path, methods, dataset, **setting, compiled=True)
 
 
 def test_no_face(dataset: FaceDataset) -> None:

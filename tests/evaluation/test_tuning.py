@@ -45,15 +45,15 @@ def test_the_best_combination_suppresses_most(
     seen: list[dict[str, Any]] = []
     grid = {"strength": ["1", "2"], "mark": ["0", "1"]}
     found = tune(build, grid, dataset, about_dataset={"name": "folder"}, on_trial=seen.append)
-    assert [trial["options"] for trial in found["trials"]] == [
+    assert [trial["options"] for trial in found.trials] == [
         {"strength": strength, "mark": mark} for strength in "12" for mark in "01"
     ]
-    assert [round(trial["s"], 2) for trial in found["trials"]] == [0, 0.75, 0, 1]
-    assert found["best"] == found["trials"][3]
-    assert found["best"]["output_l2"] == pytest.approx(0, abs=1e-9)
-    assert seen == found["trials"]
-    assert found["settings"]["grid"] == grid
-    assert found["defense"] == {"name": "mark", "epsilon": 2}
+    assert [round(trial["s"], 2) for trial in found.trials] == [0, 0.75, 0, 1]
+    assert found.best == found.trials[3]
+    assert found.best["output_l2"] == pytest.approx(0, abs=1e-9)
+    assert seen == found.trials
+    assert found.settings["grid"] == grid
+    assert found.defense == {"name": "mark", "epsilon": 2}
 
 
 def test_a_deepfake_that_does_nothing_cannot_be_tuned_against(

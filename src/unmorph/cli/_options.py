@@ -27,6 +27,13 @@ OVERWRITE: Any = typer.Option(False, "--overwrite", help="Replace a picture that
 
 SEED: Any = typer.Option(0, min=0, help="Seed of what a defense draws at random.")
 
+COMPILED: Any = typer.Option(
+    False,
+    "--compile",
+    help="Compile the deepfake, which takes minutes and a C++ compiler: long searches by gradient "
+    "steps are done sooner.",
+)
+
 #: A measured record costs minutes to hours: `unmorph experiment` asks for none twice.
 SKIP_CURRENT: Any = typer.Option(
     False,

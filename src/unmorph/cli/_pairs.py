@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from unmorph.errors import ConfigError
@@ -27,10 +28,13 @@ def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
 def parse_defense(text: str) -> tuple[str, dict[str, str]]:
     """Read ``name`` or ``name:key=value,key=value``; the path of an ONNX file stands for itself.
 
+    A piece without ``=`` belongs to the value before it, as in ``pgd:channels=round,jpeg-75``.
+
     Raises:
         ConfigError: an option is not of that form.
     """
     if text.endswith(".onnx"):
         return text, {}
     name, _, options = text.partition(":")
-    return name, parse_pairs(options.split(",")) if options else {}
+    pieces = re.split(r",(?=[^,]*=)", options) if options else []
+    return name, parse_pairs(pieces)

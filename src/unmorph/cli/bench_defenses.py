@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import OUTPUT, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, OUTPUT, SKIP_CURRENT
 
 
 def command(
@@ -31,6 +31,7 @@ def command(
     ),
     epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+    compiled: bool = COMPILED,
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Time defenses one after the other on the same faces, warm; writes one JSON record."""
@@ -54,7 +55,7 @@ def command(
     from unmorph.runtime import CLASSIFIER
 
     drawn = draw(load_named(dataset, data, split), faces)
-    network, about = open_deepfake(deepfake, deepfake_weights, device)
+    network, about = open_deepfake(deepfake, deepfake_weights, device, compiled)
     methods = []
     for text in defense:
         name, options = parse_defense(text)
@@ -67,6 +68,7 @@ def command(
         "about_deepfake": about,
         "labeller": fill_in,
         "budget": budget,
+        "compiled": compiled,
     }
     if skip_current and is_timed(output, methods, drawn, **setting):
         typer.echo(f"{output} is current")

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, OUTPUT, SEED, SKIP_CURRENT
 
 #: The paper's.
 EPSILON = 0.05
@@ -59,19 +59,16 @@ def command(
     ),
     metrics: str = typer.Option("all", help="all, fast (l2, psnr, ssim), or names with commas."),
     subset: str | None = typer.Option(
-        None, help="A fixed part of the set: paper-200 (for slow methods) or paper-100."
+        None,
+        help="A fixed part of the set: paper-200 (for slow methods), paper-100, or a .txt file "
+        "with the names of its photos.",
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
     epsilon: float = typer.Option(EPSILON, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
-    compiled: bool = typer.Option(
-        False,
-        "--compile",
-        help="Compile the deepfake, which takes minutes and a C++ compiler: long searches by "
-        "gradient steps are done sooner.",
-    ),
+    compiled: bool = COMPILED,
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
@@ -92,7 +89,7 @@ def command(
     from unmorph import channels
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import named_subset
+    from unmorph.datasets.subsets import SUBSETS, named_subset
     from unmorph.errors import ConfigError
     from unmorph.evaluation.measures import parse_measures
     from unmorph.evaluation.participants import (
@@ -103,19 +100,29 @@ def command(
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.remembered import remember_faces
     from unmorph.evaluation.repeated import repeat_edits
-    from unmorph.evaluation.run import AlreadyMeasuredError, drop_unreadable, evaluate
+    from unmorph.evaluation.run import AlreadyMeasuredError, evaluate
     from unmorph.evaluation.tables import render_summary
     from unmorph.runtime import CLASSIFIER, JUDGE
 
     console = Console(stderr=True)
     metric_names = parse_measures(metrics)
     faces = load_named(dataset, data, split)
-    if skip_unreadable:
-        faces, dropped = drop_unreadable(faces)
-        for name in dropped:
-            console.print(f"left out, unreadable: {name}")
+    if faces.listed is not None and len(faces) < faces.listed:
+        console.print(
+            f"{data}: {len(faces):,} of the {faces.listed:,} photos are there that its lists "
+            f"name for {split}"
+        )
     if subset is not None:
         faces = named_subset(faces, subset)
+    left_out = []
+    if skip_unreadable:
+        with console.status("looking for photos that cannot be read"):
+            left_out = faces.unreadable(limit)
+        for name in left_out:
+            console.print(f"left out, unreadable: {name}")
+        faces = faces.without(left_out)
+    if limit is not None and limit > len(faces):
+        console.print(f"{data}: {len(faces):,} faces where --limit asks for {limit:,}")
     subject = open_subject(
         deepfake,
         defense,
@@ -151,7 +158,9 @@ def command(
         about = {
             "name": dataset,
             "split": split if dataset == "celeba" else None,
-            "subset": subset,
+            # Photos that a file names are told by their hash, as those of a whole set are.
+            "subset": subset if subset in SUBSETS else None,
+            **({"left_out": left_out} if left_out else {}),
         }
 
         present = output if skip_current else None
@@ -194,8 +203,6 @@ def command(
             bar.stop()
             typer.echo(f"{output} is current")
             return
-    if compiled:
-        record = replace(record, machine={**record.machine, "compiled": True})
     write_record(record, output)
     progress_file.unlink(missing_ok=True)
     typer.echo(render_summary(record))

@@ -47,10 +47,13 @@ def command(
     """
     require_torch()
     from unmorph.cli._pairs import parse_pairs
+    from unmorph.datasets.named import NAMES
     from unmorph.errors import ConfigError
     from unmorph.evaluation.plan import read_plan
 
     folders = {name: Path(path) for name, path in parse_pairs(data).items()}
+    if unknown := sorted(set(folders) - set(NAMES)):
+        raise ConfigError(f"--data {unknown[0]}: no set of faces; choose from {', '.join(NAMES)}")
     steps = read_plan(plan, {"results": results, "work": work, "plan": plan.parent})
     root: Any = context.find_root().command
     chosen: list[tuple[Step, list[str]]] = []
@@ -134,9 +137,11 @@ def _words(
 
     found = root
     for name in step.run.split():
-        found = getattr(found, "commands", {}).get(name)
-        if found is None:
-            raise ConfigError(f"run = {step.run!r}: there is no such command")
+        commands = getattr(found, "commands", {})
+        if name not in commands:
+            choices = ", ".join(sorted(commands)) or "none below it"
+            raise ConfigError(f"run = {step.run!r}: no command {name!r}; choose one of {choices}")
+        found = commands[name]
     known = {
         name.removeprefix("--")
         for option in found.params
@@ -144,7 +149,9 @@ def _words(
         if name.startswith("--")
     }
     if unknown := sorted(set(step.options) - known - step.varied):
-        raise ConfigError(f"{step.run} has no option {', '.join(unknown)}")
+        raise ConfigError(
+            f"{step.run} has no option {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
+        )
     words = step.words(known)
     dataset = step.dataset if "data" in known else ""
     if dataset:

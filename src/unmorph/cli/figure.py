@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -61,11 +61,13 @@ def edits(
     from unmorph.evaluation.participants import open_deepfake
 
     network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
-    ((method, protect),) = _protecting([defense], network, epsilon, seed).items()
-    faces, labels = _load(data, dataset, split, face, labeller, network, device)
+    methods, used = _protecting([defense], network, epsilon, seed)
+    ((method, protect),) = methods.items()
+    faces, labels, labelled_by = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_edits(network, protect, faces, labels)
-    caption = f"Edits of {edited_by['name']} without and with the defense {method}"
-    _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
+    caption = f"Figure 3: edits of {edited_by['name']} without and with the defense {method}"
+    caption += f"; {_whose(data, dataset, split, face)}"
+    _save(picture, output, caption, [edited_by, *used, labelled_by])
 
 
 @app.command()
@@ -98,12 +100,14 @@ def differences(
 
     network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
     edit = edit or ("Blond_Hair" if "Blond_Hair" in network.edits else network.edits[0])
-    methods = _protecting(defense, network, epsilon, seed)
-    faces, labels = _load(data, dataset, split, face, labeller, network, device)
+    methods, used = _protecting(defense, network, epsilon, seed)
+    faces, labels, labelled_by = _load(data, dataset, split, face, labeller, network, device)
     picture = draw_differences(network, methods, faces, labels, edit)
-    of = f"{edited_by['name']}, {edit}"
-    caption = f"Difference of x_adv and G(x_adv) under {of}, pixels (x {AMPLIFIED}) and LBP"
-    _save(picture, output, f"{caption}; {_whose(data, dataset, split, face)}")
+    caption = (
+        f"Figure 4: difference of x_adv and G(x_adv) under {edited_by['name']}, {edit}, pixels "
+        f"(x {AMPLIFIED}) and LBP; {_whose(data, dataset, split, face)}"
+    )
+    _save(picture, output, caption, [edited_by, *used, labelled_by])
 
 
 @app.command()
@@ -135,11 +139,13 @@ def failures(
 
     sent = {name: None if name == "none" else channels.load(name) for name in channel}
     network, edited_by = open_deepfake(deepfake, deepfake_weights, device)
-    ((method, protect),) = _protecting([defense], network, epsilon, seed).items()
-    faces, labels = _load(data, dataset, split, limit, labeller, network, device)
+    methods, used = _protecting([defense], network, epsilon, seed)
+    ((method, protect),) = methods.items()
+    faces, labels, labelled_by = _load(data, dataset, split, limit, labeller, network, device)
     picture = draw_failures(network, protect, faces, labels, sent, count, seed)
     caption = f"What the defense {method} stops least of the edits of {edited_by['name']}"
-    _save(picture, output, f"{caption}; {_whose(data, dataset, split, range(len(faces)))}")
+    caption += f"; {_whose(data, dataset, split, range(len(faces)))}"
+    _save(picture, output, caption, [edited_by, *used, labelled_by])
 
 
 @app.command()
@@ -167,8 +173,11 @@ def _refuse(output: Path, *data: Path) -> None:
 
 def _protecting(
     defenses: list[str], deepfake: Deepfake, epsilon: float, seed: int
-) -> dict[str, Protect]:
-    """Return what protects faces, and says so meanwhile, by the name that records give it."""
+) -> tuple[dict[str, Protect], list[Mapping[str, Any]]]:
+    """Return what protects faces, by the name that records give it, and what they say of it.
+
+    It says so while it protects.
+    """
     from rich.console import Console
 
     from unmorph.cli._pairs import parse_defense
@@ -183,12 +192,14 @@ def _protecting(
         return call
 
     found: dict[str, Protect] = {}
+    used: list[Mapping[str, Any]] = []
     for text in defenses:
         name, options = parse_defense(text)
         opened, about = open_defense(name, deepfake, epsilon=epsilon, seed=seed, options=options)
         method = method_name(about)
         found[method] = told(method, opened.protect)
-    return found
+        used.append(about)
+    return found, used
 
 
 def _load(
@@ -199,8 +210,11 @@ def _load(
     labeller: Path | None,
     deepfake: Deepfake,
     device: str,
-) -> tuple[Tensor, Tensor]:
-    """Return the faces at some places, or so many of the first, and their labels."""
+) -> tuple[Tensor, Tensor, Mapping[str, Any]]:
+    """Return the faces at some places, or so many of the first, and their labels.
+
+    Beside them stands what a record says of the network that read the labels, if one did.
+    """
     from unmorph.errors import ConfigError
     from unmorph.evaluation.participants import open_labeller
     from unmorph.runtime import CLASSIFIER
@@ -211,9 +225,11 @@ def _load(
     if wrong := [place for place in places if not 0 <= place < count]:
         raise ConfigError(f"no face {wrong[0]} in {data}; choose from 0 to {count - 1}")
     faces, labels = read(places)
+    labelled_by: Mapping[str, Any] = {}
     if labels is None:
-        labels = open_labeller(labeller or CLASSIFIER)(faces)
-    return faces.to(device), labels.to(device)
+        opened = open_labeller(labeller or CLASSIFIER)
+        labels, labelled_by = opened(faces), opened.about
+    return faces.to(device), labels.to(device), labelled_by
 
 
 _Read = Callable[[list[int]], "tuple[Tensor, Tensor | None]"]
@@ -263,16 +279,41 @@ def _whose(data: Path, dataset: str, split: str, places: Sequence[int]) -> str:
     return f"{name}, {'face' if len(places) == 1 else 'faces'} {', '.join(map(str, places))}"
 
 
-def _save(picture: Image, output: Path, caption: str) -> None:
+def _networks(about: object) -> Iterator[str]:
+    """Yield the file and the SHA-256 of each network that a record would name, however deep."""
+    if isinstance(about, Mapping):
+        if "file" in about and "sha256" in about:
+            yield f"{about['file']} {about['sha256']}"
+        for entry in about.values():
+            yield from _networks(entry)
+    elif isinstance(about, list):
+        for entry in about:
+            yield from _networks(entry)
+
+
+def _save(
+    picture: Image, output: Path, caption: str, used: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write a figure with its caption, and with what drew it unless only records did.
+
+    Args:
+        used: what a record would say of each network that took part.
+    """
     import io
 
     from PIL.PngImagePlugin import PngInfo
 
+    from unmorph import __version__
     from unmorph.errors import DataError
+    from unmorph.evaluation.environment import commit
     from unmorph.files import write_whole
 
     about = PngInfo()
     about.add_text("Description", caption)
+    if used:
+        code = commit()
+        about.add_text("Networks", ", ".join(dict.fromkeys(_networks(list(used)))))
+        about.add_text("Software", f"unmorph {__version__}" + (f", commit {code}" if code else ""))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=about)
     write_whole(output, buffer.getvalue(), DataError)

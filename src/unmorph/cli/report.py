@@ -1,4 +1,4 @@
-"""``unmorph report``: render records of ``unmorph evaluate`` and ``unmorph bench-defenses``."""
+"""``unmorph report``: render records of ``unmorph evaluate``, ``bench-defenses`` and ``tune``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unmorph.cli._extras import require_torch
 
 def command(
     records: list[Path] = typer.Argument(
-        ..., help="JSON records that `unmorph evaluate` and `unmorph bench-defenses` wrote."
+        ..., help="JSON records that `unmorph evaluate`, `bench-defenses` and `tune` wrote."
     ),
     output: list[Path] = typer.Option(
         ...,
@@ -21,7 +21,7 @@ def command(
         help="The .md, .html or .tex file to write; repeatable.",
     ),
     picture: list[Path] = typer.Option(
-        [], help="A PNG to show, as `unmorph figure` draws it; HTML holds it; repeatable."
+        [], help="A PNG or JPEG to show, as `unmorph figure` draws it; HTML holds it; repeatable."
     ),
 ) -> None:
     """Render records as tables with the paper's own numbers beside them."""

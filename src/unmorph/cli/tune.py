@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, OUTPUT, SEED, SKIP_CURRENT
 
 
 def command(
@@ -17,7 +17,8 @@ def command(
     grid: list[str] = typer.Option(
         ["step_size=0.001,0.002,0.005,0.01", "steps=10,100"],
         metavar="KEY=VALUE,VALUE...",
-        help="Values to try of an option; all combinations are tried; repeatable.",
+        help="Values to try of an option, with semicolons between them where they hold commas; all "
+        "combinations are tried; repeatable.",
     ),
     dataset: str = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces)."),
     split: str = typer.Option("val", help="CelebA's partition: val or train, never test."),
@@ -31,6 +32,7 @@ def command(
     epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
+    compiled: bool = COMPILED,
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Try combinations of options and say which suppresses edits most; writes one JSON record."""
@@ -42,7 +44,7 @@ def command(
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import draw
     from unmorph.evaluation.participants import open_labeller, open_subject
-    from unmorph.evaluation.record import write_json
+    from unmorph.evaluation.record import write_record
     from unmorph.evaluation.run import Subject
     from unmorph.evaluation.tuning import is_tuned, tune
     from unmorph.runtime import CLASSIFIER
@@ -60,13 +62,16 @@ def command(
             seed=seed,
             options=options,
             device=device,
+            compiled=compiled,
         )
 
     def show(trial: dict[str, Any]) -> None:
         chosen = " ".join(f"{key}={value}" for key, value in trial["options"].items())
         typer.echo(f"{chosen}: s {trial['s']:.4f}, {trial['input_psnr']:.2f} dB")
 
-    values = {key: texts.split(",") for key, texts in parse_pairs(grid).items()}
+    values = {
+        key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()
+    }
     about = {"name": dataset, "split": split if dataset == "celeba" else None}
     fill_in = None if faces.labels is not None else open_labeller(labeller or CLASSIFIER)
     if skip_current and is_tuned(
@@ -74,7 +79,7 @@ def command(
     ):
         typer.echo(f"{output} is current")
         return
-    content = tune(
+    record = tune(
         build,
         values,
         faces,
@@ -85,7 +90,7 @@ def command(
         seed=seed,
         on_trial=show,
     )
-    write_json("tuning", content, output)
+    write_record(record, output)
     typer.echo("best:")
-    show(content["best"])
+    show(record.best)
     typer.echo(f"wrote {output}")

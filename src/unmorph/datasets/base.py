@@ -6,10 +6,11 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,9 @@ from unmorph.photo import decode
 
 #: Endings of the files that count as photos.
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+#: Photos that threads decode ahead of their reader.
+_BLOCK = 256
 
 #: What is raised where a photo's bytes are absent, or damaged or encrypted within their zip.
 _UNREADABLE = (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -39,7 +43,8 @@ class PhotoSource:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         if self.path.is_dir():
-            found = [p.relative_to(self.path).as_posix() for p in self.path.rglob("*")]
+            files = (p for p in self.path.rglob("*") if not p.is_dir())
+            found = [p.relative_to(self.path).as_posix() for p in files]
         elif zipfile.is_zipfile(self.path):
             self._zip = zipfile.ZipFile(self.path)
             found = self._zip.namelist()
@@ -66,9 +71,16 @@ class PhotoSource:
             raise DataError(f"{self.path}: cannot read {error}") from error
 
     def state(self, names: Sequence[str]) -> list[str]:
-        """Return size and time of change of the zip, or of each of some photos of a folder."""
+        """Return size and time of change of the zip, or of each of some photos of a folder.
+
+        Raises:
+            DataError: one is gone.
+        """
         paths = [self.path / name for name in names] if self._zip is None else [self.path]
-        return [f"{found.st_size} {found.st_mtime_ns}" for found in map(os.stat, paths)]
+        try:
+            return [f"{found.st_size} {found.st_mtime_ns}" for found in map(os.stat, paths)]
+        except OSError as error:  # a dangling link
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
     def sha256(self) -> str:
         """Hash the zip's bytes, or a folder's names and sizes (its photos are not read)."""
@@ -109,6 +121,8 @@ class FaceDataset:
         names: the photos that belong to the set, in the order of their index.
         crop: side in pixels of the centred square that is cut out before resizing.
         labels: (N, 5) float32 of 0 and 1 in the order of `unmorph.attributes.ATTRIBUTES`, or None.
+        lists: the publisher's files that say which photos belong to the set, and their labels.
+        listed: how many photos those name; None where there are no lists.
     """
 
     name: str
@@ -116,6 +130,8 @@ class FaceDataset:
     names: Sequence[str]
     crop: int
     labels: np.ndarray | None = field(default=None, repr=False)
+    lists: tuple[Path, ...] = ()
+    listed: int | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -130,9 +146,8 @@ class FaceDataset:
     def faces(self, size: int = 128) -> Iterator[np.ndarray]:
         """Yield all faces in order, decoded by a few threads ahead of the reader."""
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            block = 256
-            for start in range(0, len(self), block):
-                indices = range(start, min(start + block, len(self)))
+            for start in range(0, len(self), _BLOCK):
+                indices = range(start, min(start + _BLOCK, len(self)))
                 yield from pool.map(lambda index: self.face(index, size), indices)
 
     def names_sha256(self, count: int | None = None) -> str:
@@ -142,9 +157,49 @@ class FaceDataset:
     def subset(self, indices: Sequence[int]) -> FaceDataset:
         """Return the set restricted to ``indices``."""
         labels = None if self.labels is None else self.labels[list(indices)]
-        return FaceDataset(
-            self.name, self.source, [self.names[i] for i in indices], self.crop, labels
-        )
+        return replace(self, names=[self.names[i] for i in indices], labels=labels)
+
+    def about_lists(self) -> dict[str, Any]:
+        """Return what a record says of the publisher's lists: ``lists``, SHA-256, ``listed``."""
+        if not self.lists:
+            return {}
+        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.lists}
+        return {"lists": digests, "listed": self.listed}
+
+    def unreadable(
+        self, limit: int | None = None, on_photo: Callable[[], None] = lambda: None
+    ) -> list[str]:
+        """Return the names of photos that cannot be decoded.
+
+        Args:
+            limit: stop when so many photos were readable; all are looked at by default.
+            on_photo: called after each photo.
+        """
+        wrong: list[str] = []
+        wanted = len(self) if limit is None else limit
+
+        def is_readable(name: str) -> bool:
+            try:
+                self.source.read(name)
+            except DataError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            start = 0
+            while wanted > 0 and (names := self.names[start : start + min(_BLOCK, wanted)]):
+                start += len(names)
+                for name, readable in zip(names, pool.map(is_readable, names), strict=True):
+                    on_photo()
+                    wanted -= readable
+                    if not readable:
+                        wrong.append(name)
+        return wrong
+
+    def without(self, names: Sequence[str]) -> FaceDataset:
+        """Return the set without the named photos."""
+        left_out = set(names)
+        return self.subset([i for i, name in enumerate(self.names) if name not in left_out])
 
 
 #: Decoded sets up to this many bytes are read into memory: random batches out of a mapped file

@@ -73,8 +73,10 @@ def load_celeba(
     folder = Path(folder)
     if split not in PARTITIONS:
         raise ConfigError(f"unknown CelebA split {split!r}; choose one of {', '.join(PARTITIONS)}")
-    partition = _partition(folder / "list_eval_partition.txt")
-    labels = _labels(folder / "list_attr_celeba.txt", attributes)
+    lists = (folder / "list_eval_partition.txt", folder / "list_attr_celeba.txt")
+    partition = _partition(lists[0])
+    labels = _labels(lists[1], attributes)
+    listed = sum(part == PARTITIONS[split] for part in partition.values())
 
     candidates = [Path(photos)] if photos else [folder / name for name in SOURCES]
     for path in candidates:
@@ -88,6 +90,6 @@ def load_celeba(
         ]
         if names:
             table = np.array([labels[Path(name).stem] for name in names], dtype=np.float32)
-            return FaceDataset("celeba", source, names, CROP, table)
+            return FaceDataset("celeba", source, names, CROP, table, lists, listed)
     looked = ", ".join(str(path) for path in candidates)
     raise DataError(f"{folder}: no photo of CelebA's {split} partition; looked in {looked}")

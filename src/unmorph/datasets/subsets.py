@@ -8,7 +8,7 @@ within larger ones.
 from __future__ import annotations
 
 import hashlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
@@ -18,15 +18,40 @@ SUBSETS = {"paper-100": 100, "paper-200": 200}
 
 
 def named_subset(dataset: FaceDataset, name: str) -> FaceDataset:
-    """Return a subset by name, its faces in the order of the set.
+    """Return a subset, its faces in the order of the set.
+
+    Args:
+        dataset: the whole set.
+        name: one of `SUBSETS`, or a text file that names a photo a line, without folder and ending.
 
     Raises:
         ConfigError: the name is unknown; the message lists the choices.
-        DataError: the set has too few faces.
+        DataError: the set has too few faces, or lacks some of the file's; the message names them.
     """
+    if name.endswith(".txt"):
+        return _listed(dataset, Path(name))
     if name not in SUBSETS:
-        raise ConfigError(f"unknown subset {name!r}; choose one of {', '.join(SUBSETS)}")
+        choices = ", ".join(SUBSETS)
+        raise ConfigError(
+            f"unknown subset {name!r}; choose one of {choices}, or a .txt file of photos' names"
+        )
     return draw(dataset, SUBSETS[name])
+
+
+def _listed(dataset: FaceDataset, path: Path) -> FaceDataset:
+    try:
+        wanted = dict.fromkeys(path.read_text("utf-8").split("\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read it ({error}); give a photo's name a line") from error
+    places = {PurePosixPath(name).stem: index for index, name in enumerate(dataset.names)}
+    names = [name.strip() for name in wanted if name.strip()]
+    if absent := [name for name in names if name not in places]:
+        shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
+        raise DataError(
+            f"{dataset.source.path}: lacks {len(absent)} of the {len(names)} photos that {path} "
+            f"names: {shown}"
+        )
+    return dataset.subset(sorted(places[name] for name in names))
 
 
 def draw(dataset: FaceDataset, count: int) -> FaceDataset:
@@ -37,8 +62,8 @@ def draw(dataset: FaceDataset, count: int) -> FaceDataset:
     """
     if count > len(dataset):
         raise DataError(
-            f"{dataset.source.path}: {len(dataset)} faces where the subset takes {count}; "
-            "use the whole set"
+            f"{dataset.source.path}: {len(dataset)} faces where {count} are wanted; ask for fewer, "
+            "or for the whole set"
         )
 
     def place(index: int) -> str:

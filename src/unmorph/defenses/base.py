@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -119,7 +120,9 @@ def _changed(name: str, preset: Options, changes: Mapping[str, str]) -> Options:
             raise ConfigError(f"defense {name!r} has no option {key!r}; {choices}")
         kind = type(defaults[key])
         try:
-            chosen[key] = _TRUTH[text.lower()] if kind is bool else kind(text)
+            chosen[key] = value = _TRUTH[text.lower()] if kind is bool else kind(text)
+            if kind is float and not math.isfinite(value):
+                raise ValueError(value)
         except (KeyError, ValueError) as error:
             raise ConfigError(f"option {key}={text}: expected {_KINDS[kind]}") from error
     return replace(preset, **chosen)

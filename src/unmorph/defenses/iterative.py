@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -42,7 +41,8 @@ class AttackOptions(Options):
         step_size: how far a pixel moves in the first step, on [-1,1].
         schedule: ``constant``, or ``linear`` (down to zero).
         mode: what the attack is after (`unmorph.defenses.modes`).
-        picture: the photo that mode ``targeted`` drives the output to.
+        picture: the photo that mode ``targeted`` drives the output to: a path, or ``portrait`` for
+            the bundled one.
         edits_per_step: how many of the deepfake's edits a step looks at, all in turn; 0: all at
             once, as in the paper.
         relative: whether an edit's loss on a face is divided by how far the edit moves it
@@ -137,7 +137,7 @@ class IterativeDefense(Defense):
             labels = self.deepfake.read_labels(faces)
         goals = []
         for name in self.deepfake.edits:
-            edit = partial(self.deepfake, targets=self.deepfake.targets(name, labels))
+            edit = self._towards(self.deepfake.targets(name, labels))
             weights = self._weights(faces, edit) if options.relative else 1.0
             goals.append(_Goal(edit, self.mode.target(faces, edit), weights))
         protected = self.start(faces)
@@ -153,6 +153,10 @@ class IterativeDefense(Defense):
             share = SCHEDULES[options.schedule](step, options.steps)
             protected = protected - share * options.step_size * self.direction(velocity, shares)
         return protected
+
+    def _towards(self, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return G with its target labels."""
+        return lambda faces: self.deepfake(faces, targets)
 
     @torch.no_grad()
     def _weights(self, faces: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Builder, Defense, Options, register
 from unmorph.defenses.restricted import RestrictedOptions, RestrictedPGD
+from unmorph.errors import ConfigError
 from unmorph.refining import AIMS, MASKING, MOMENTUM
 from unmorph.runtime import DEFENSES, FRAMED, OnnxDefense
 from unmorph.weights.store import identity
@@ -45,7 +46,11 @@ class LearnedDefense(Defense):
 
 def _generator(weights: str) -> LearnedDefense:
     """Return a shipped generator by its strength or as ``framed``, or that of an ONNX file."""
-    return LearnedDefense({**DEFENSES, "framed": FRAMED}.get(weights) or Path(weights))
+    shipped = {**DEFENSES, "framed": FRAMED}
+    if weights not in shipped and not weights.endswith(".onnx"):
+        choices = ", ".join(shipped)
+        raise ConfigError(f"unknown weights {weights!r}; choose one of {choices}, or an ONNX file")
+    return LearnedDefense(shipped.get(weights) or Path(weights))
 
 
 def _shipped(weights: str) -> Builder:

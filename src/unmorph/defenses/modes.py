@@ -27,6 +27,7 @@ from unmorph.errors import ConfigError
 from unmorph.levels import to_faces
 from unmorph.objectives import adversarial_loss, pixel_loss
 from unmorph.photo import read
+from unmorph.samples import PORTRAIT
 
 
 class Mode(ABC):
@@ -97,17 +98,21 @@ class Targeted(Mode):
         self.picture = picture
 
     @classmethod
-    def from_file(cls, path: str) -> Targeted:
+    def from_file(cls, path: Path) -> Targeted:
         """Read the centred square of a photo.
 
         Raises:
             PhotoError: the file cannot be read.
         """
-        photo = Image.fromarray(read(Path(path)).pixels)
+        photo = Image.fromarray(read(path).pixels)
         square = np.asarray(centre_crop(photo, min(photo.size)))
         return cls(torch.from_numpy(to_faces(square[None])))
 
     def target(self, faces: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
+        return self.placed(faces)
+
+    def placed(self, faces: Tensor) -> Tensor:
+        """Return the picture for each face, of their shape."""
         picture = self.picture.to(faces)
         if picture.shape[2:] != faces.shape[2:]:
             picture = F.interpolate(
@@ -118,6 +123,9 @@ class Targeted(Mode):
 
 _MODES = {"invalid": Invalid, "retain": Retain, "distortion": Distortion}
 
+#: Pictures that need no path.
+_OURS = {"portrait": PORTRAIT}
+
 #: Names that `make_mode` takes.
 NAMES = (*_MODES, "targeted")
 
@@ -127,7 +135,7 @@ def make_mode(name: str, picture: str = "") -> Mode:
 
     Args:
         name: one of `NAMES`.
-        picture: the photo that ``targeted`` takes as t.
+        picture: the photo that ``targeted`` takes as t: a path, or ``portrait``, the bundled one.
 
     Raises:
         ConfigError: the name is unknown, or the picture is missing or not wanted.
@@ -136,5 +144,7 @@ def make_mode(name: str, picture: str = "") -> Mode:
     if name not in NAMES:
         raise ConfigError(f"unknown mode {name!r}; choose one of {', '.join(NAMES)}")
     if (name == "targeted") != bool(picture):
-        raise ConfigError("the mode targeted, and only it, needs a picture: picture=PATH")
-    return Targeted.from_file(picture) if picture else _MODES[name]()
+        raise ConfigError(
+            "the mode targeted, and only it, needs a picture: picture=PATH, or picture=portrait"
+        )
+    return Targeted.from_file(_OURS.get(picture) or Path(picture)) if picture else _MODES[name]()

@@ -13,14 +13,23 @@ from typing import Any
 _PACKAGES = ("unmorph", "torch", "onnxruntime", "numpy", "pillow", "torchmetrics", "scikit-image")
 
 
-def circumstances(device: str) -> dict[str, Any]:
-    """Return what every record says of its making: ``created``, ``machine`` and so on."""
-    return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(device),
-        "versions": versions(),
-        "commit": commit(),
-    }
+def circumstances(device: str, compiled: bool = False) -> dict[str, Any]:
+    """Return what every record says of its making, to be asked for when a run begins.
+
+    Args:
+        device: where torch runs.
+        compiled: whether torch compiles the deepfake.
+
+    Returns:
+        ``machine``, ``versions`` and ``commit``; the working tree may change while a run lasts.
+    """
+    about = {**machine(device), **({"compiled": True} if compiled else {})}
+    return {"machine": about, "versions": versions(), "commit": commit()}
+
+
+def now() -> str:
+    """Return the present time, ISO 8601 in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

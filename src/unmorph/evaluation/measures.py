@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unmorph import metrics
 from unmorph.errors import ConfigError
+from unmorph.weights.catalog import entry
 
 #: Names in the order of the paper's tables; ``l2`` is always measured.
 FAST = ("l2", "psnr", "ssim")
@@ -49,6 +50,15 @@ def parse_measures(text: str) -> tuple[str, ...]:
             raise ConfigError(f"unknown metric {name!r}; choose from {choices}")
         wanted.update(groups.get(name, (name,)))
     return tuple(name for name in ALL if name in wanted)
+
+
+#: The stored networks that a metric runs.
+_NETWORKS = {"perceptual": ("vgg16",), "lpips": ("alexnet", "lpips-alex")}
+
+
+def measure_weights(names: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of the weights that the named metrics run, by their catalog's name."""
+    return {network: entry(network).sha256 for name in names for network in _NETWORKS.get(name, ())}
 
 
 def load_measures(names: Sequence[str], device: torch.device) -> dict[str, Measure]:

@@ -5,6 +5,12 @@ from __future__ import annotations
 #: Metrics of tables 1 to 3, in the order of their columns.
 METRICS = ("l2", "psnr", "ssim", "perceptual", "lpips")
 
+#: Those of which more is better; of the others, less.
+MORE_IS_BETTER = ("psnr", "ssim")
+
+#: The bound of its perturbations, on [-1,1].
+EPSILON = 0.05
+
 #: Tables 1 to 3: comparison -> set -> method -> figures by `METRICS`.
 COMPARISONS = {
     "input": {

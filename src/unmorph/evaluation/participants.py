@@ -13,6 +13,7 @@ from torch import Tensor
 from unmorph import deepfakes, defenses
 from unmorph.attributes import are_attributes, edit_targets
 from unmorph.defenses import Defense
+from unmorph.defenses.modes import Targeted
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake, Labeller, Subject
 from unmorph.layout import find_device
@@ -156,7 +157,7 @@ def open_subject(
             other arguments are those of the functions above.
 
     Raises:
-        ConfigError: a name is unknown.
+        ConfigError: a name is unknown, or the deepfake's faces are of a size that no judge takes.
         WeightsError: a network cannot be had.
     """
     opened_deepfake, about_deepfake = open_deepfake(deepfake, weights, device, compiled)
@@ -165,6 +166,24 @@ def open_subject(
     )
     opened_judge, about_judge = None, None
     if judge is not None and are_attributes(opened_deepfake.edits):
+        if opened_deepfake.size != SIZE:
+            raise ConfigError(
+                f"{deepfake}: edits faces of {opened_deepfake.size} pixels, and the classifiers "
+                f"that read and judge their attributes take {SIZE}"
+            )
         opened_judge, about_judge = open_judge(judge)
     about = {"deepfake": about_deepfake, "defense": about_defense, "judge": about_judge}
-    return Subject(opened_deepfake, opened_defense.protect, opened_judge, about)
+    return Subject(
+        opened_deepfake,
+        opened_defense.protect,
+        opened_judge,
+        about,
+        compiled,
+        _picture_of(opened_defense),
+    )
+
+
+def _picture_of(defense: Defense) -> Callable[[Tensor], Tensor] | None:
+    """Return what gives the picture that a targeted attack drives edits to, else None."""
+    mode = getattr(defense, "mode", None)
+    return mode.placed if isinstance(mode, Targeted) else None

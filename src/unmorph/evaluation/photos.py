@@ -9,7 +9,6 @@ protected photo's likeness to the original before it is sent, over the protected
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
 from unmorph.evaluation.composed import ComposedPhotos
 from unmorph.evaluation.crops import CROPS, Crop
+from unmorph.evaluation.environment import circumstances
 from unmorph.evaluation.measures import Measure, load_measures
 from unmorph.evaluation.record import Record
 from unmorph.evaluation.run import (
@@ -36,6 +36,7 @@ from unmorph.evaluation.run import (
     assemble,
     labelled_by,
     measure_batch,
+    progress_key,
     refuse_present,
 )
 from unmorph.faces.crop import Square
@@ -197,7 +198,8 @@ def evaluate_photos(
     }
     about = {**about_dataset, "photos": total}
     refuse_present(present, subject, about, settings)
-    progress = Progress(progress_file, json.dumps([settings, about, dict(subject.about)]))
+    made = circumstances(device, subject.compiled)
+    progress = Progress(progress_file, progress_key(subject, about, settings, made), made)
     start = time.monotonic()
     stage = _Stage(
         subject,
@@ -231,7 +233,7 @@ def evaluate_photos(
     about["without_face"] = int((counts == 0).sum()) + len(waiting)
     about["unprotected_faces"] = int((protected == 0).sum())
     seconds = progress.seconds + time.monotonic() - start
-    return assemble(subject, about, settings, arrays, device, seconds)
+    return assemble(subject, about, settings, arrays, progress.made, seconds)
 
 
 def open_photos(protocol: str, dataset: FaceDataset, seed: int = 0) -> Photos:

@@ -1,17 +1,29 @@
 """One JSON file a run: everything that a table or a figure needs, and how it came about.
 
 There are three kinds, named by ``kind``: ``evaluation`` (`Record`), ``timing`` (`TimingRecord`) and
-``tuning`` (`unmorph.evaluation.tuning`, which nothing reads back).
+``tuning`` (`TuningRecord`). These classes are the schema: files are checked against them, down to
+every figure, when they are written and when they are read.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    NonNegativeInt,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from typing_extensions import NotRequired, TypedDict
 
 from unmorph.errors import DataError
 from unmorph.evaluation.summary import Summary
@@ -19,6 +31,71 @@ from unmorph.files import write_whole
 
 #: Version of the file's layout.
 SCHEMA_VERSION = 2
+
+_OPEN = ConfigDict(extra="allow")
+
+
+# The entries below are plain dictionaries to whoever builds a record; these say what must be in
+# them. More may be.
+@with_config(_OPEN)
+class _Faces(TypedDict):
+    name: str
+    split: NotRequired[str | None]
+    subset: NotRequired[str | None]
+    count: NonNegativeInt
+    files: dict[str, str]
+    photos_sha256: str
+
+
+@with_config(_OPEN)
+class _Deepfake(TypedDict):
+    name: str
+    edits: list[str]
+
+
+@with_config(_OPEN)
+class _Defense(TypedDict):
+    name: str
+    changed: NotRequired[dict[str, str]]
+
+
+@with_config(_OPEN)
+class _Machine(TypedDict):
+    device: str
+    name: str
+    threads: int
+    system: str
+    compiled: NotRequired[bool]
+
+
+@with_config(_OPEN)
+class _Settings(TypedDict):
+    labels: str
+
+
+@with_config(_OPEN)
+class _Trial(TypedDict):
+    options: dict[str, str]
+    s: float
+    s_error: NotRequired[float | None]
+    strict_dsr: float
+    output_l2: float
+    total_l2: float
+    input_l2: float
+    input_psnr: float
+    seconds: float
+
+
+def _checked(entry: type) -> AfterValidator:
+    return AfterValidator(partial(TypeAdapter[Any](entry).validate_python, strict=True))
+
+
+_FacesEntry = Annotated[dict[str, Any], _checked(_Faces)]
+_DeepfakeEntry = Annotated[dict[str, Any], _checked(_Deepfake)]
+_DefenseEntry = Annotated[dict[str, Any], _checked(_Defense)]
+_SettingsEntry = Annotated[dict[str, Any], _checked(_Settings)]
+_MachineEntry = Annotated[dict[str, Any], _checked(_Machine)]
+_TrialEntry = Annotated[dict[str, Any], _checked(_Trial)]
 
 
 @dataclass(frozen=True)
@@ -35,27 +112,31 @@ class Record:
 
     Attributes:
         created: when it ended, ISO 8601 in UTC.
-        dataset: name, split, number of faces, SHA-256 of its files and of the list of photos.
+        dataset: name, split, number of faces, SHA-256 of its files and of the list of photos;
+            ``lists`` with the SHA-256 of the publisher's lists, ``listed`` with how many photos
+            those name, and ``left_out`` with the photos that could not be read, where there are.
         deepfake: name, edits, file and SHA-256 of its weights, and where they come from.
         defense: name, and epsilon and SHA-256 of its weights where it has them.
         judge: the attribute judge's name and SHA-256, or None.
-        settings: the options of the run, the seed among them.
+        settings: the options of the run, the seed among them, and the SHA-256 of the weights of
+            the metrics that have any.
         machine: device, threads, processor, operating system, and whether torch compiled the
             deepfake.
         versions: of Python and of the packages that computed the figures.
-        commit: of the working tree that ran, ``-dirty`` where it was changed; None outside one.
+        commit: of the working tree when the run began, ``-dirty`` where it was changed; several
+            with ", " between where the run was stopped and went on in another; None outside one.
         seconds: wall time of the run; a resumed run counts all its parts.
         figures: comparison -> metric -> figure. The comparisons are named in
             `unmorph.evaluation.run`.
     """
 
     created: str
-    dataset: dict[str, Any]
-    deepfake: dict[str, Any]
-    defense: dict[str, Any]
+    dataset: _FacesEntry
+    deepfake: _DeepfakeEntry
+    defense: _DefenseEntry
     judge: dict[str, Any] | None
-    settings: dict[str, Any]
-    machine: dict[str, Any]
+    settings: _SettingsEntry
+    machine: _MachineEntry
     versions: dict[str, str]
     commit: str | None
     seconds: float
@@ -76,7 +157,7 @@ class MethodTime:
         seconds: to protect one face, over the faces that were timed.
     """
 
-    defense: dict[str, Any]
+    defense: _DefenseEntry
     seconds: Summary
 
 
@@ -89,13 +170,37 @@ class TimingRecord:
     """
 
     created: str
-    dataset: dict[str, Any]
-    deepfake: dict[str, Any]
+    dataset: _FacesEntry
+    deepfake: _DeepfakeEntry
     settings: dict[str, Any]
-    machine: dict[str, Any]
+    machine: _MachineEntry
     versions: dict[str, str]
     commit: str | None
     methods: list[MethodTime]
+
+
+@dataclass(frozen=True)
+class TuningRecord:
+    """What a search of a defense's options found.
+
+    Attributes:
+        defense: name and epsilon; its options are the trials'.
+        settings: those of the trials' runs, and the ``grid`` of values.
+        trials: each with its options, its mean figures (`unmorph.evaluation.tuning.FIGURES`), the
+            standard error of s and the seconds that it took.
+        best: the trial with the highest s. The others are as in `Record`.
+    """
+
+    created: str
+    dataset: _FacesEntry
+    deepfake: _DeepfakeEntry
+    defense: _DefenseEntry
+    settings: dict[str, Any]
+    machine: _MachineEntry
+    versions: dict[str, str]
+    commit: str | None
+    trials: list[_TrialEntry]
+    best: _TrialEntry
 
 
 def method_name(defense: Mapping[str, Any]) -> str:
@@ -109,13 +214,24 @@ def key_of(entries: Mapping[str, Any]) -> str:
     return json.dumps(entries, sort_keys=True)
 
 
-def write_record(record: Record | TimingRecord, path: str | os.PathLike[str]) -> None:
-    """Write a record, whole or not at all."""
-    write_json("timing" if isinstance(record, TimingRecord) else "evaluation", asdict(record), path)
+AnyRecord = Record | TimingRecord | TuningRecord
+
+_KINDS: dict[str, type[AnyRecord]] = {
+    "evaluation": Record,
+    "timing": TimingRecord,
+    "tuning": TuningRecord,
+}
 
 
-def write_json(kind: str, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a record's content under its kind, whole or not at all."""
+def write_record(record: AnyRecord, path: str | os.PathLike[str]) -> None:
+    """Write a record, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written, or the record is malformed.
+    """
+    kind = next(name for name, layout in _KINDS.items() if isinstance(record, layout))
+    content = asdict(record)
+    _checked_record(path, kind, content)
     head = {"schema_version": SCHEMA_VERSION, "kind": kind}
     text = json.dumps({**head, **content}, indent=1, allow_nan=False)
     write_whole(Path(path), (text + "\n").encode(), DataError)
@@ -144,11 +260,12 @@ def _holds(found: object, intended: object) -> bool:
     return found == intended
 
 
-def read_record(path: str | os.PathLike[str]) -> Record | TimingRecord:
-    """Read a record of an evaluation or a timing run.
+def read_record(path: str | os.PathLike[str]) -> AnyRecord:
+    """Read a record of whatever kind.
 
     Raises:
-        DataError: the file cannot be read, is no such record, or is of another schema version.
+        DataError: the file cannot be read, is no record, is malformed, or is of another schema
+            version; the message says where.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -159,49 +276,72 @@ def read_record(path: str | os.PathLike[str]) -> Record | TimingRecord:
     if not isinstance(content, dict) or "schema_version" not in content:
         raise DataError(f"{path}: not a record of `unmorph evaluate`; give the JSON file it wrote")
     version = content.pop("schema_version")
+    kind = content.pop("kind", None)
     if version != SCHEMA_VERSION:
+        maker = _MAKERS.get(kind, "evaluate")
         raise DataError(
             f"{path}: a record of schema version {version}, this unmorph reads {SCHEMA_VERSION}; "
-            "run `unmorph evaluate` again, or use the unmorph that wrote it"
+            f"run `unmorph {maker}` again, or use the unmorph that wrote it"
         )
-    kind = content.pop("kind", None)
-    if kind not in _READERS:
-        raise DataError(f"{path}: a record of kind {kind!r}; expected one of {', '.join(_READERS)}")
-    layout, build = _READERS[kind]
-    expected = {field.name for field in fields(layout)}
-    if wrong := expected.symmetric_difference(content):
-        raise DataError(
-            f"{path}: a damaged record, {', '.join(sorted(wrong))} missing or unknown; run it again"
-        )
-    try:
-        return build(content)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: a damaged record, its figures are malformed ({error}); run it again"
-        ) from error
+    if kind not in _KINDS:
+        raise DataError(f"{path}: a record of kind {kind!r}; expected one of {', '.join(_KINDS)}")
+    return _checked_record(path, kind, content)
 
 
-def _evaluation(content: dict[str, Any]) -> Record:
-    if not isinstance(content["dataset"]["count"], int):
-        raise TypeError("the count of faces is no number")
-    figures = {
-        comparison: {metric: _figure(value) for metric, value in table.items()}
-        for comparison, table in content["figures"].items()
-    }
-    return Record(**{**content, "figures": figures})
+#: The commands that write each kind.
+_MAKERS = {"evaluation": "evaluate", "timing": "bench-defenses", "tuning": "tune"}
 
-
-def _timing(content: dict[str, Any]) -> TimingRecord:
-    methods = [MethodTime(m["defense"], Summary(**m["seconds"])) for m in content["methods"]]
-    return TimingRecord(**{**content, "methods": methods})
-
-
-def _figure(value: dict[str, Any]) -> Figure:
-    edits = {edit: Summary(**summary) for edit, summary in value["edits"].items()}
-    return Figure(Summary(**value["overall"]), edits)
-
-
-_READERS: dict[str, tuple[type, Callable[[dict[str, Any]], Record | TimingRecord]]] = {
-    "evaluation": (Record, _evaluation),
-    "timing": (TimingRecord, _timing),
+#: What every evaluation measures of every edit, beside what its options ask for.
+_MEASURED = {
+    "unprotected": ("l2",),
+    "output": ("l2",),
+    "suppression": ("s", "strict_dsr", "counted"),
+    "dsr": ("protected", "unprotected"),
 }
+_JUDGED = {
+    "edit_success": ("untouched", "unprotected", "protected"),
+    "judge": ("agreement",),
+}
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[AnyRecord]:
+    return TypeAdapter(_KINDS[kind])
+
+
+def _checked_record(
+    path: str | os.PathLike[str], kind: str, content: Mapping[str, Any]
+) -> AnyRecord:
+    """Return the record that a JSON object holds.
+
+    Raises:
+        DataError: something is missing, unknown or of another type.
+    """
+    try:
+        if wrong := {field.name for field in fields(_KINDS[kind])} ^ set(content):
+            raise ValueError(f"{', '.join(sorted(wrong))} missing or unknown")
+        record = _adapter(kind).validate_json(json.dumps(content), strict=True)
+        if isinstance(record, Record):
+            _refuse_gaps(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path}: a damaged record, {where}: {first['msg']}; run it again"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{path}: a damaged record, {error}; run it again") from error
+    return record
+
+
+def _refuse_gaps(record: Record) -> None:
+    """Refuse a record without a figure that every run measures.
+
+    Raises:
+        ValueError: the message names it.
+    """
+    for comparison, names in (_MEASURED | (_JUDGED if record.judge else {})).items():
+        for name in names:
+            figure = record.figures.get(comparison, {}).get(name)
+            if figure is None or not set(record.deepfake["edits"]) <= set(figure.edits):
+                raise ValueError(f"no figures.{comparison}.{name} of every edit")

@@ -5,7 +5,10 @@ With x a face, x_adv the protected face and G an edit of the deepfake, the compa
 - ``input``: x with x_adv (the paper's table 1),
 - ``output``: x_adv with G(x_adv) (table 2),
 - ``total``: x with G(x_adv) (table 3),
-- ``unprotected``: x with G(x) (table 2, "no defense").
+- ``unprotected``: x with G(x) (table 2, "no defense"),
+- ``edits``: G(x) with G(x_adv), which a defense by distortion drives apart (equation 1); L2 alone,
+- ``picture`` and ``picture_unprotected``: the picture that a targeted defense drives edits to, with
+  G(x_adv) and with G(x); L2 alone.
 
 Beside them stand ``own_labels`` (x with G(x) where the edit asks for the labels that x has: the
 deepfake's own reconstruction error), ``suppression`` and ``dsr`` (`unmorph.metrics.suppression`;
@@ -38,8 +41,8 @@ from unmorph.channels.batches import send
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
-from unmorph.evaluation.environment import circumstances
-from unmorph.evaluation.measures import Measure, load_measures
+from unmorph.evaluation.environment import circumstances, now
+from unmorph.evaluation.measures import Measure, load_measures, measure_weights
 from unmorph.evaluation.record import (
     Figure,
     Record,
@@ -87,12 +90,16 @@ class Subject:
             faces, as `unmorph.defenses.Defense.protect` does it.
         judge: a face batch to attribute logits (N, 5), or None.
         about: the record's entries ``deepfake``, ``defense`` and ``judge``.
+        compiled: whether torch compiles the deepfake.
+        picture: a face batch to t, where the defense drives edits to a given picture; else None.
     """
 
     deepfake: Deepfake
     defense: Callable[[Tensor, Tensor | None], Tensor]
     judge: Callable[[Tensor], Tensor] | None
     about: Mapping[str, Any]
+    compiled: bool = False
+    picture: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,11 @@ def measure_batch(
         ):
             for name, values in compare(first, second):
                 columns[f"{comparison}/{name}"].append(values)
+        columns["edits/l2"].append(metrics.l2(edited, edited_shielded))
+        if subject.picture is not None:
+            target = subject.picture(faces)
+            columns["picture/l2"].append(metrics.l2(target, edited_shielded))
+            columns["picture_unprotected/l2"].append(metrics.l2(target, edited))
         if judge is not None and untouched is not None and isinstance(request, Tensor):
             for name, logits in (
                 ("untouched", untouched),
@@ -213,7 +225,7 @@ def evaluate(
         AlreadyMeasuredError: the record is ``present``.
         ConfigError: the deepfake's edits need labels and there are none, or the progress file
             belongs to a run with other options.
-        DataError: a photo cannot be read.
+        DataError: photos cannot be read, which is found out before anything is measured.
         WeightsError: a metric's weights cannot be had.
     """
     labelled = are_attributes(subject.deepfake.edits)
@@ -237,8 +249,9 @@ def evaluate(
     }
     about_faces = describe_faces(dataset, total, about_dataset)
     refuse_present(present, subject, about_faces, settings)
-    key = json.dumps([settings, about_faces, dict(subject.about)], sort_keys=True)
-    progress = Progress(progress_file, key)
+    refuse_unreadable(dataset, total)
+    made = circumstances(device, subject.compiled)
+    progress = Progress(progress_file, progress_key(subject, about_faces, settings, made), made)
     measures = load_measures(metric_names, torch.device(device))
     start = time.monotonic()
     try:
@@ -254,9 +267,24 @@ def evaluate(
         progress.save()
     if progress.done == 0:
         raise DataError(f"{dataset.source.path}: no face to evaluate; raise --limit")
-    arrays = progress.arrays()
+    about = {**about_faces, **dataset.about_lists()}
     seconds = progress.seconds + time.monotonic() - start
-    return assemble(subject, about_faces, settings, arrays, device, seconds)
+    return assemble(subject, about, settings, progress.arrays(), progress.made, seconds)
+
+
+def progress_key(
+    subject: Subject,
+    about: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    made: Mapping[str, Any],
+) -> str:
+    """Return what a stopped run must share to go on: all that its figures depend on.
+
+    The commit is not among it, since most change nothing here; the record names all that took part.
+    """
+    machine = {name: made["machine"].get(name) for name in ("device", "compiled")}
+    parts = [settings, about, dict(subject.about), machine, made["versions"]]
+    return json.dumps(parts, sort_keys=True)
 
 
 def refuse_present(
@@ -272,30 +300,55 @@ def refuse_present(
         raise AlreadyMeasuredError(path)
 
 
+#: Names that a message lists at most.
+_LISTED = 5
+
+
+def refuse_unreadable(dataset: FaceDataset, limit: int) -> None:
+    """Refuse to begin a long run that would stop at a photo that cannot be decoded.
+
+    Raises:
+        DataError: there are some among the first ``limit``; the message names them.
+    """
+    if wrong := dataset.unreadable(limit):
+        names = ", ".join(wrong[:_LISTED]) + (" ..." if len(wrong) > _LISTED else "")
+        raise DataError(
+            f"{dataset.source.path}: {len(wrong)} of its photos cannot be read: {names}; mend or "
+            "remove them, or leave them out with --skip-unreadable"
+        )
+
+
 def assemble(
     subject: Subject,
     about: dict[str, Any],
     settings: dict[str, Any],
     arrays: Arrays,
-    device: str,
+    made: Mapping[str, Any],
     seconds: float,
 ) -> Record:
     """Return the record of a run from its per-image figures.
 
     Args:
         about: what the record says of the faces.
-        settings: those of the run; the threshold of movement is added.
+        settings: those of the run; the threshold of movement and the weights of the metrics'
+            networks are added.
         arrays: as `measure_batch` names them.
+        made: machine, versions and commit.
         seconds: what the run took.
     """
     movement = torch.from_numpy(arrays["unprotected/l2"])
+    found = {
+        "moved_threshold": metrics.moved_threshold(movement),
+        "metric_weights": measure_weights(settings["metrics"]),
+    }
     return Record(
         dataset=about,
         deepfake=dict(subject.about["deepfake"]),
         defense=dict(subject.about["defense"]),
         judge=subject.about["judge"],
-        settings={**settings, "moved_threshold": metrics.moved_threshold(movement)},
-        **circumstances(device),
+        settings={**settings, **found},
+        created=now(),
+        **made,
         seconds=round(seconds, 1),
         figures=figures(arrays, subject.deepfake.edits),
     )
@@ -350,19 +403,6 @@ def _label_source(labelled: bool, dataset: FaceDataset) -> str:
     return "classifier" if dataset.labels is None else "publisher"
 
 
-def drop_unreadable(dataset: FaceDataset) -> tuple[FaceDataset, list[str]]:
-    """Return the set without the photos that cannot be decoded, and their names."""
-    readable, dropped = [], []
-    for index, name in enumerate(dataset.names):
-        try:
-            dataset.source.read(name)
-        except DataError:
-            dropped.append(name)
-        else:
-            readable.append(index)
-    return dataset.subset(readable), dropped
-
-
 def figures(arrays: Arrays, edits: tuple[str, ...]) -> dict[str, dict[str, Figure]]:
     """Summarise per-image figures, and derive DSR and suppression from them."""
     movement = torch.from_numpy(arrays["unprotected/l2"])
@@ -406,12 +446,18 @@ def _figure(
 class Progress:
     """The per-image figures so far, in memory and now and then in a file.
 
+    Args:
+        path: the file; None keeps none.
+        key: as `progress_key` returns it.
+        made: machine, versions and commit of the run that begins or goes on now; the attribute of
+            that name has the commits of its earlier parts too.
+
     Raises:
         ConfigError: the file belongs to another run, or is damaged.
     """
 
-    def __init__(self, path: Path | None, key: str) -> None:
-        self.path, self.key = path, key
+    def __init__(self, path: Path | None, key: str, made: Mapping[str, Any]) -> None:
+        self.path, self.key, self.made = path, key, made
         self.done, self.seconds = 0, 0.0
         self._batches: list[Arrays] = []
         self._started = self._saved = time.monotonic()
@@ -422,6 +468,7 @@ class Progress:
                 stored = {name: content[name] for name in content.files}
             same = stored.pop("key").item() == key
             self.seconds = stored.pop("seconds").item()
+            commits = stored.pop("commit").item()
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ConfigError(f"{path}: damaged; remove it to start over ({error})") from error
         if not same:
@@ -429,6 +476,8 @@ class Progress:
                 f"{path}: belongs to a run with other options; remove it to start over, or repeat "
                 "the options of that run"
             )
+        parts = dict.fromkeys([*commits.split(", "), made["commit"]])
+        self.made = {**made, "commit": ", ".join(filter(None, parts)) or None}
         if stored:
             self._batches.append(stored)
             self.done = len(next(iter(stored.values())))
@@ -455,6 +504,7 @@ class Progress:
         content: dict[str, Any] = {
             "key": np.array(self.key),
             "seconds": np.array(seconds),
+            "commit": np.array(self.made["commit"] or ""),
             **self.arrays(),
         }
         np.savez(buffer, **content)

@@ -1,294 +1,162 @@
-"""Turn records into the tables of a report. No figure is computed here that no record holds."""
+"""Turn records into a report. No figure is computed here but differences and ratios of theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from unmorph.attributes import are_attributes
 from unmorph.evaluation import paper
+from unmorph.evaluation.ablation import ablation_records, ablation_section
+from unmorph.evaluation.aims import aims_section
+from unmorph.evaluation.cells import (
+    MISSING,
+    commits,
+    filled,
+    is_learned,
+    number,
+    percentage,
+    set_and_faces,
+    share,
+    small,
+    value,
+    weights,
+)
+from unmorph.evaluation.comparison import (
+    compared,
+    comparison_sections,
+    is_papers,
+    ordered,
+    other_sections,
+    paper_method,
+)
 from unmorph.evaluation.document import Document, Picture, Section, Table
 from unmorph.evaluation.heatmap import is_hardened, panel_section, panels
-from unmorph.evaluation.record import Record, TimingRecord, key_of, method_name
-from unmorph.evaluation.summary import Summary
+from unmorph.evaluation.record import AnyRecord, Record, TimingRecord, TuningRecord, method_name
 
-#: The tables' columns: metric, heading, decimals.
-_COLUMNS = (
-    ("l2", "L2", 5),
-    ("psnr", "PSNR", 2),
-    ("ssim", "SSIM", 4),
-    ("perceptual", "perceptual", 2),
-    ("lpips", "LPIPS", 4),
-    ("lbp", "LBP changed", 3),
-)
-
-_SET_NAMES = {"celeba": "CelebA", "lfw": "LFW", "ffhq": "FFHQ", "folder": "folder"}
-
-_TITLES = {
-    "input": "Table 1: the face and the protected face, x and x_adv",
-    "output": "Table 2: the protected face and its edit, x_adv and G(x_adv)",
-    "total": "Table 3: the face and the edit of the protected face, x and G(x_adv)",
-}
-
-_INTRODUCTION = """\
+_INTRODUCTION = f"""\
 Means over faces and edits, ± one standard error (faces are the independent units). L2 is the mean
-squared error on [-1,1]. The columns "paper" hold the paper's own numbers for the same method and
-set, in brackets how ours stand to them: as a ratio, or for PSNR and SSIM as a difference. Its
-deepfake is the publisher's StarGAN, ours is named below; the scale of its "perceptual" column is
-unknown, so there the two do not compare."""
+squared error on [-1,1]. Tables 1 to 3 are of whole sets and of named subsets, with one deepfake;
+what else was run is in the appendix. Their columns "paper" hold the paper's own numbers for the
+same method and set, in brackets how ours stand to them: as a ratio, or for PSNR and SSIM as a
+difference. The scale of its "perceptual" column is unknown, so there the two do not compare. Its
+generator stands beside generators that keep to its epsilon of {paper.EPSILON} as well: not beside
+those that may change more, nor those of table 4, which are there to be compared with each other."""
 
-_SEVERAL = """ The records are of more than one deepfake, side by side only where
-they share it: "The runs" says whose is whose."""
+_APPENDIX = """\
+What takes no part in the paper's comparison: runs with other deepfakes, of a few faces, and of what
+befalls photos on their way; then all runs edit by edit, and when and where each was made."""
 
-_PERCEPTUAL = "other scale"
 
-
-def build_report(
-    records: Sequence[Record | TimingRecord], pictures: Sequence[Picture] = ()
-) -> Document:
-    """Arrange records as a document: tables 1 to 4, efficiency, and what proves the edit dead."""
+def build_report(records: Sequence[AnyRecord], pictures: Sequence[Picture] = ()) -> Document:
+    """Arrange records as a document: the aims, the paper's tables and figures, and an appendix."""
     evaluations = [record for record in records if isinstance(record, Record)]
     timings = [record for record in records if isinstance(record, TimingRecord)]
-    paths = panels(record for record in evaluations if not record.defense.get("without"))
-    evaluations = [record for record in evaluations if not is_hardened(record)]
-    ablations = [record for record in evaluations if record.defense.get("without")]
-    main = [record for record in evaluations if not record.defense.get("without")]
-    sections = []
-    if main:
-        for comparison, title in _TITLES.items():
-            sections.append(Section(title, "", _comparison_table(comparison, main)))
-    if ablations:
-        sections.append(_ablation_section(ablations, main))
-    sections += [_timing_section(record) for record in timings]
-    if main:
-        sections.append(_suppression_section(main))
-    sections += [panel_section(panel) for panel in paths]
-    if any(record.judge for record in main):
-        sections.append(_judge_section(main))
-    if main:
-        sections.append(Section("Edit by edit", "", _edit_table(main)))
-    if evaluations:
-        sections.append(Section("The runs", "", _run_table(evaluations)))
+    tunings = [record for record in records if isinstance(record, TuningRecord)]
+    plain = [record for record in evaluations if not is_hardened(record)]
+    ablations = ablation_records(plain)
+    main = ordered(compared([record for record in plain if record not in ablations]))
+    others = [record for record in plain if record not in main and record not in ablations]
+    sections = [
+        *aims_section(main, timings),
+        *comparison_sections(main),
+        *([ablation_section(ablations)] if ablations else []),
+        *map(_timing_section, timings),
+        *_edit_sections(main),
+        *_tuning_sections(tunings),
+    ]
+    if pictures:
+        sections.append(Section("Figures", pictures=sorted(pictures, key=_figure_number)))
+    appendix = _appendix(main, ablations, others, evaluations)
+    if appendix:
+        sections += [Section("Appendix: other runs", _APPENDIX), *appendix]
     introduction = _INTRODUCTION
-    if len({key_of(record.deepfake) for record in evaluations}) > 1:
-        introduction += _SEVERAL
-    return Document("Evaluation", introduction, sections, pictures)
+    if main:
+        introduction += f" Its deepfake is the publisher's StarGAN, ours: {_deepfake(main[0])}."
+    return Document("Evaluation", introduction, sections)
+
+
+def _appendix(
+    main: Sequence[Record],
+    ablations: Sequence[Record],
+    others: Sequence[Record],
+    evaluations: Sequence[Record],
+) -> list[Section]:
+    sections: list[Section] = []
+    if others:
+        sections += other_sections(others)
+    sections += _edit_sections([*others, *ablations], "Other runs: ", 2)
+    paths = panels(record for record in evaluations if record not in ablations)
+    sections += [replace(panel_section(panel), level=2) for panel in paths]
+    if plain := [*main, *others, *ablations]:
+        sections.append(Section("Edit by edit", "", _edit_table(plain), 2))
+        sections.append(Section("The runs", _RUNS, _run_table(plain), 2))
+    return sections
 
 
 def render_summary(record: Record) -> str:
     """Render the main figures of one record as a few lines of text."""
     rows = (
-        ("PSNR of the protected face", _value(record, "input", "psnr", 2), "dB"),
-        ("L2 of an edit, unprotected", _value(record, "unprotected", "l2", 5), ""),
-        ("L2 of an edit, protected", _value(record, "output", "l2", 5), ""),
-        ("L2 of an edit to the own labels", _value(record, "own_labels", "l2", 5), ""),
-        ("edit suppression s", _value(record, "suppression", "s", 4), ""),
-        ("strict DSR (s >= 0.75)", _share(record, "suppression", "strict_dsr"), ""),
-        ("pairs counted", _share(record, "suppression", "counted"), ""),
-        ("s, pairs moved by 0.01", _value(record, "suppression_fixed", "s", 4), ""),
-        ("strict DSR, pairs moved by 0.01", _share(record, "suppression_fixed", "strict_dsr"), ""),
-        ("pairs moved by 0.01", _share(record, "suppression_fixed", "counted"), ""),
-        ("DSR at 0.05", _share(record, "dsr", "protected"), ""),
-        ("DSR of unprotected faces", _share(record, "dsr", "unprotected"), ""),
+        ("PSNR of the protected face", value(record, "input", "psnr", 2), "dB"),
+        ("L2 of an edit, unprotected", value(record, "unprotected", "l2", 5), ""),
+        ("L2 of an edit, protected", value(record, "output", "l2", 5), ""),
+        ("L2 of an edit to the own labels", value(record, "own_labels", "l2", 5), ""),
+        ("edit suppression s", value(record, "suppression", "s", 4), ""),
+        ("strict DSR (s >= 0.75)", share(record, "suppression", "strict_dsr"), ""),
+        ("pairs counted", share(record, "suppression", "counted"), ""),
+        ("s, pairs moved by 0.01", value(record, "suppression_fixed", "s", 4), ""),
+        ("strict DSR, pairs moved by 0.01", share(record, "suppression_fixed", "strict_dsr"), ""),
+        ("pairs moved by 0.01", share(record, "suppression_fixed", "counted"), ""),
+        ("DSR at 0.05", share(record, "dsr", "protected"), ""),
+        ("DSR of unprotected faces", share(record, "dsr", "unprotected"), ""),
     )
-    return "\n".join(f"{name:34} {value} {unit}".rstrip() for name, value, unit in rows)
+    return "\n".join(f"{name:34} {shown} {unit}".rstrip() for name, shown, unit in rows)
 
 
-def _is_learned(defense: Mapping[str, Any]) -> bool:
-    """Whether it is a trained generator: only those are files."""
-    return "sha256" in defense
-
-
-def _is_file(defense: Mapping[str, Any]) -> bool:
-    """Whether it was given as a file, whose name it then has."""
-    return Path(defense["file"]).stem == str(defense["name"])
-
-
-def _paper_method(defense: Mapping[str, Any]) -> str | None:
-    """Return the paper's name of a defense that the paper has too."""
-    if _is_learned(defense):
-        return "generator"
-    # How exactly gradients are reckoned is none of the paper's settings.
-    if defense["name"] == "pgd-paper" and not defense["changed"].keys() - {"precision"}:
-        return "PGD"
-    return "no defense" if defense["name"] == "none" else None
-
-
-def _is_papers(record: Record | TimingRecord) -> bool:
-    """Whether its deepfake is of the paper's kind; the paper's numbers are about no other."""
-    return are_attributes(record.deepfake["edits"])
-
-
-def _faces(record: Record | TimingRecord) -> str:
-    """Name the faces, with their number."""
-    name = str(record.dataset["name"])
-    parts = [_SET_NAMES.get(name, name), record.dataset.get("subset")]
-    return f"{' '.join(filter(None, parts))} ({record.dataset['count']:,})"
-
-
-def _set_name(record: Record | TimingRecord) -> str:
-    """Name the faces, and the deepfake too where it is of another kind than the paper's."""
-    against = "" if _is_papers(record) else f", {record.deepfake['name']}"
-    return f"{_faces(record)}{against}"
-
-
-def _number(summary: Summary | None, decimals: int) -> str:
-    if summary is None or summary.mean is None:
-        return "-"
-    if summary.standard_error is None:
-        return f"{summary.mean:.{decimals}f}"
-    return f"{summary.mean:.{decimals}f} ± {summary.standard_error:.{decimals}f}"
-
-
-def _percentage(summary: Summary | None) -> str:
-    if summary is None or summary.mean is None:
-        return "-"
-    return f"{100 * summary.mean:.1f} %"
-
-
-def _summary(record: Record, comparison: str, metric: str) -> Summary | None:
-    figure = record.figures.get(comparison, {}).get(metric)
-    return figure.overall if figure else None
-
-
-def _value(record: Record, comparison: str, metric: str, decimals: int) -> str:
-    return _number(_summary(record, comparison, metric), decimals)
-
-
-def _share(record: Record, comparison: str, metric: str) -> str:
-    return _percentage(_summary(record, comparison, metric))
-
-
-def _groups(records: Sequence[Record]) -> Iterator[list[Record]]:
-    """Yield the records that share faces and deepfake, in the order in which they first appear."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        key = (record.dataset["photos_sha256"], key_of(record.deepfake))
-        groups.setdefault(key, []).append(record)
-    yield from groups.values()
-
-
-def _comparison_table(comparison: str, records: Sequence[Record]) -> Table:
-    rows = []
-    for group in _groups(records):
-        if comparison == "output":
-            # All of a group share it; the fullest has the most metrics.
-            fullest = max(group, key=lambda record: len(record.figures["unprotected"]))
-            rows.append(_measured_row(fullest, "unprotected", "no defense", "no defense"))
-        for record in group:
-            if record.defense["name"] != "none":
-                names = method_name(record.defense), _paper_method(record.defense)
-                rows.append(_measured_row(record, comparison, *names))
-    headings = ["set", "method"]
-    for metric, heading, _ in _COLUMNS:
-        headings += [heading, "paper"] if metric in paper.METRICS else [heading]
-    if comparison == "output":
-        headings.append("of unprotected L2")
-    else:
-        rows = [row[:-1] for row in rows]
-    return Table(tuple(headings), rows)
-
-
-def _measured_row(
-    record: Record, comparison: str, method: str, paper_method: str | None
-) -> list[str]:
-    printed = "output" if comparison == "unprotected" else comparison
-    methods: Mapping[str, tuple[float, ...]] = {}
-    if _is_papers(record):
-        methods = paper.COMPARISONS[printed].get(str(record.dataset["name"]), {})
-    theirs = dict(zip(paper.METRICS, methods.get(paper_method or "", ()), strict=False))
-    cells = []
-    for metric, _, decimals in _COLUMNS:
-        cells.append(_value(record, comparison, metric, decimals))
-        if metric in paper.METRICS:
-            cells.append(_beside(metric, record.mean(comparison, metric), theirs.get(metric)))
-    before, after = record.mean("unprotected", "l2"), record.mean(comparison, "l2")
-    ratio = f"{100 * after / before:.1f} %" if before and after is not None else "-"
-    return [_set_name(record), method, *cells, ratio]
-
-
-def _beside(metric: str, ours: float | None, theirs: float | None) -> str:
-    """Return the paper's number and how ours stands to it."""
-    if theirs is None:
-        return "-"
-    number = f"{theirs:.2f}" if metric in ("psnr", "perceptual") else _small(theirs, 4)
-    if ours is None:
-        return number
-    if metric == "perceptual":
-        return f"{number} ({_PERCEPTUAL})"
-    if metric == "psnr":
-        return f"{number} ({ours - theirs:+.2f} dB)"
-    if metric == "ssim":
-        return f"{number} ({ours - theirs:+.4f})"
-    return f"{number} (× {ours / theirs:.2f})"  # noqa: RUF001
-
-
-def _small(value: float, decimals: int) -> str:
-    """Format a number that may lie below the last decimal."""
-    return f"{value:.{decimals}f}" if value >= 10**-decimals or value == 0 else f"{value:.0e}"
-
-
-def _ablation_section(ablations: Sequence[Record], main: Sequence[Record]) -> Section:
-    # A shipped network, which is named and not given as a file, had another budget.
-    full = [record for record in main if _is_learned(record.defense) and _is_file(record.defense)]
-    rows = []
-    for group in _groups([*ablations, *full]):
-        if not any(record.defense.get("without") for record in group):
-            continue
-        for record in group:
-            term = record.defense.get("without")
-            printed = record.dataset["name"] == "celeba" and _is_papers(record)
-            cells = []
-            for place, comparison in enumerate(_TITLES):
-                ours = record.mean(comparison, "l2")
-                theirs = paper.ABLATION[term][place] if printed else None
-                cells.append("-" if ours is None else _small(ours, 5))
-                cells.append(_beside("l2", ours, theirs))
-            suppressed = _value(record, "suppression", "s", 4)
-            rows.append(
-                [_set_name(record), term or "none", str(record.defense["name"]), *cells, suppressed]
-            )
-    pairs = ("x, x_adv", "x_adv, G(x_adv)", "x, G(x_adv)")
-    headings = ["set", "loss removed", "network"]
-    for pair in pairs:
-        headings += [pair, "paper"]
-    note = "L2 of the generator trained without one term of its loss."
-    return Section("Table 4: ablation", note, Table((*headings, "s"), rows))
+def _figure_number(picture: Picture) -> float:
+    """Return which of the paper's figures it is; those that are none come last."""
+    found = re.match(r"Figure (\d+):", picture.caption)
+    return int(found[1]) if found else float("inf")
 
 
 def _timing_section(record: TimingRecord) -> Section:
-    learned = (m.seconds.mean for m in record.methods if _is_learned(m.defense))
+    learned = (m.seconds.mean for m in record.methods if is_learned(m.defense))
     unit = next(learned, None)
     rows = []
     for method in record.methods:
         mean = method.seconds.mean
-        times = f"{mean / unit:,.1f}" if mean is not None and unit else "-"
-        paper_times = ""
-        if _paper_method(method.defense) == "PGD" and _is_papers(record):
+        times = f"{mean / unit:,.1f}" if mean is not None and unit else MISSING
+        paper_times = MISSING
+        if paper_method(method.defense) == "PGD" and is_papers(record):
             paper_times = f"more than {paper.PGD_SLOWDOWN}"
         rows.append(
             [
                 method_name(method.defense),
-                _weights(method.defense),
-                _number(method.seconds, 4),
+                weights(method.defense),
+                number(method.seconds, 4),
                 str(method.seconds.count),
                 times,
-                paper_times or "-",
+                paper_times,
             ]
         )
-    machine = record.machine
-    weights = f" ({_weights(record.deepfake)})" if "sha256" in record.deepfake else ""
     note = (
-        f"{_faces(record)}, one face at a time, warm, all in one run on {machine['name']}, "
-        f"{machine['threads']} threads, {machine['device']}; deepfake {record.deepfake['name']}"
-        f"{weights}; commit {_commit(record)}, {record.created}."
+        f"{set_and_faces(record)}, one face at a time, warm, all in one run on "
+        f"{_machine(record)}, {record.machine['device']}; deepfake {_deepfake(record)}; "
+        f"commit {commits(record)}, {record.created}."
     )
     headings = ("method", "its weights", "seconds a face", "faces", "times the generator", "paper")
     return Section("Efficiency", note, Table(headings, rows))
 
 
-def _suppression_section(records: Sequence[Record]) -> Section:
+def _edit_sections(records: Sequence[Record], of: str = "", level: int = 1) -> Iterator[Section]:
+    """Yield what proves edits dead: suppression, and a judge where there was one."""
+    if records:
+        yield _suppression_section(records, of, level)
+    if judged := [record for record in records if record.judge]:
+        yield _judge_section(judged, of, level)
+
+
+def _suppression_section(records: Sequence[Record], of: str, level: int) -> Section:
     headings = (
         "set",
         "method",
@@ -297,6 +165,9 @@ def _suppression_section(records: Sequence[Record]) -> Section:
         "pairs counted",
         "DSR at 0.05",
         "DSR, unprotected",
+        "L2 of edits",
+        "L2 to the picture",
+        "the same, unprotected",
         "own-label L2",
         "own-label PSNR",
     )
@@ -304,70 +175,113 @@ def _suppression_section(records: Sequence[Record]) -> Section:
         [
             _set_name(record),
             method_name(record.defense),
-            _value(record, "suppression", "s", 4),
-            _share(record, "suppression", "strict_dsr"),
-            _share(record, "suppression", "counted"),
-            _share(record, "dsr", "protected"),
-            _share(record, "dsr", "unprotected"),
-            _value(record, "own_labels", "l2", 5),
-            _value(record, "own_labels", "psnr", 2),
+            value(record, "suppression", "s", 4),
+            share(record, "suppression", "strict_dsr"),
+            share(record, "suppression", "counted"),
+            share(record, "dsr", "protected"),
+            share(record, "dsr", "unprotected"),
+            value(record, "edits", "l2", 5),
+            value(record, "picture", "l2", 5),
+            value(record, "picture_unprotected", "l2", 5),
+            value(record, "own_labels", "l2", 5),
+            value(record, "own_labels", "psnr", 2),
         ]
         for record in records
     ]
+    table = filled(headings, rows)
     note = (
         "s = 1 - L2(x_adv, G(x_adv)) / L2(x, G(x)), over the pairs of face and edit that the "
         "deepfake moves by at least 0.01, or by half its median movement where its edits are "
         "subtler. The paper's DSR is 100 % throughout; that of unprotected faces shows how little "
         "it asks. The own-label figures are the deepfake's reconstruction error."
     )
-    return Section("Does the edit die?", note, Table(headings, rows))
+    if "L2 of edits" in table.headings:
+        note += " L2 of edits is that of G(x) and G(x_adv), which distortion wants large."
+    if "L2 to the picture" in table.headings:
+        note += " The picture is what a targeted attack drives G(x_adv) to."
+    return Section(f"{of}does the edit die?" if of else "Does the edit die?", note, table, level)
 
 
-def _judge_section(records: Sequence[Record]) -> Section:
-    rows = []
-    for record in records:
-        if record.judge is None:
-            continue
-        figures = record.figures["edit_success"]
-        states = ("untouched", "unprotected", "protected")
-        labels = [_set_name(record), method_name(record.defense)]
-        shown = [*(figures[state] for state in states), record.figures["judge"]["agreement"]]
-        rows.append([*labels, "all", *(_percentage(figure.overall) for figure in shown)])
-        for edit in figures["protected"].edits:
-            rows.append([*labels, edit, *(_percentage(figure.edits[edit]) for figure in shown)])
-    headings = (
-        "set",
-        "method",
-        "edit",
-        "untouched photos (floor)",
-        "edited",
-        "edited, protected",
-        "judge agrees with labels",
-    )
+#: What the judge is shown, and how often it agrees with the labels.
+_JUDGED = (
+    ("edit_success", "untouched", "untouched photos (floor)"),
+    ("edit_success", "unprotected", "edited"),
+    ("edit_success", "protected", "edited, protected"),
+    ("judge", "agreement", "judge agrees with labels"),
+)
+
+
+def _judge_section(records: Sequence[Record], of: str, level: int) -> Section:
+    rows = [
+        [
+            _set_name(record),
+            method_name(record.defense),
+            *(share(record, comparison, metric) for comparison, metric, _ in _JUDGED),
+        ]
+        for record in records
+    ]
     note = (
         "Share of faces to which the judge assigns what the edit asked for, and how often it "
         "agrees with the labels of untouched photos (a classifier's where the set has none)."
     )
-    return Section("What an independent judge sees", note, Table(headings, rows))
+    headings = ("set", "method", *(heading for *_, heading in _JUDGED))
+    title = f"{of}what an independent judge sees" if of else "What an independent judge sees"
+    return Section(title, note, Table(headings, rows), level)
+
+
+def _tuning_sections(records: Sequence[TuningRecord]) -> Iterator[Section]:
+    """Yield what was tried for each defense, all its searches in one table."""
+    for name in dict.fromkeys(record.defense["name"] for record in records):
+        found = [record for record in records if record.defense["name"] == name]
+        searches = list(enumerate(sorted(found, key=lambda record: record.created), 1))
+        trials = [(place, trial, record) for place, record in searches for trial in record.trials]
+        options = list(dict.fromkeys(key for _, trial, _ in trials for key in trial["options"]))
+        rows = [
+            [
+                str(place),
+                *(trial["options"].get(option, "as registered") for option in options),
+                small(trial["s"], 4),
+                f"{100 * trial['strict_dsr']:.1f} %",
+                f"{trial['input_psnr']:.2f}",
+                f"{trial['seconds']:.1f}",
+                "best" if trial == record.best else MISSING,
+            ]
+            for place, trial, record in trials
+        ]
+        about = "; ".join(
+            f"{place} on {set_and_faces(record)} against {_deepfake(record)}, {_machine(record)}, "
+            f"commit {commits(record)}"
+            for place, record in searches
+        )
+        note = (
+            f"Searches: {about}. Seconds are those of a whole trial, measuring included; the "
+            "best of each search has the highest s."
+        )
+        headings = ("search", *options, "s", "strict DSR", "PSNR", "seconds", "of its search")
+        yield Section(f"How {name.upper()} was tuned", note, Table(headings, rows))
 
 
 def _edit_table(records: Sequence[Record]) -> Table:
-    rows = []
-    for record in records:
-        suppression = record.figures["suppression"]
-        for edit in record.deepfake["edits"]:
-            rows.append(
-                [
-                    _set_name(record),
-                    method_name(record.defense),
-                    edit,
-                    _number(record.figures["unprotected"]["l2"].edits[edit], 5),
-                    _number(record.figures["output"]["l2"].edits[edit], 5),
-                    _number(suppression["s"].edits[edit], 4),
-                    _percentage(suppression["strict_dsr"].edits[edit]),
-                    _percentage(suppression["counted"].edits[edit]),
-                ]
-            )
+    def of_edit(record: Record, comparison: str, metric: str, edit: str, decimals: int = 0) -> str:
+        figure = record.figures.get(comparison, {}).get(metric)
+        summary = figure.edits[edit] if figure else None
+        return number(summary, decimals) if decimals else percentage(summary)
+
+    rows = [
+        [
+            _set_name(record),
+            method_name(record.defense),
+            edit,
+            of_edit(record, "unprotected", "l2", edit, 5),
+            of_edit(record, "output", "l2", edit, 5),
+            of_edit(record, "suppression", "s", edit, 4),
+            of_edit(record, "suppression", "strict_dsr", edit),
+            of_edit(record, "suppression", "counted", edit),
+            *(of_edit(record, comparison, metric, edit) for comparison, metric, _ in _JUDGED),
+        ]
+        for record in records
+        for edit in record.deepfake["edits"]
+    ]
     headings = (
         "set",
         "method",
@@ -377,8 +291,14 @@ def _edit_table(records: Sequence[Record]) -> Table:
         "s",
         "strict DSR",
         "counted",
+        *(heading for *_, heading in _JUDGED),
     )
-    return Table(headings, rows)
+    return filled(headings, rows)
+
+
+_RUNS = (
+    "Those through channels, of whole photos and of edits made twice are in the tables of the way."
+)
 
 
 def _run_table(records: Sequence[Record]) -> Table:
@@ -386,14 +306,13 @@ def _run_table(records: Sequence[Record]) -> Table:
         [
             _set_name(record),
             method_name(record.defense),
-            _weights(record.defense),
+            weights(record.defense),
             str(record.deepfake["name"]),
-            _weights(record.deepfake),
+            weights(record.deepfake),
             str(record.settings["labels"]),
-            f"{record.machine['name']}, {record.machine['threads']} threads"
-            + (", compiled" if record.machine.get("compiled") else ""),
+            _machine(record),
             f"{record.seconds / 60:.1f} min",
-            _commit(record),
+            commits(record),
             record.created,
         ]
         for record in records
@@ -413,12 +332,17 @@ def _run_table(records: Sequence[Record]) -> Table:
     return Table(headings, rows)
 
 
-def _weights(participant: Mapping[str, Any]) -> str:
-    """Return the first digits of the SHA-256 of what a record says was run, where it is a file."""
-    return str(participant.get("sha256", ""))[:12] or "-"
+def _set_name(record: Record) -> str:
+    """Name the faces, and the deepfake too where it is of another kind than the paper's."""
+    against = "" if is_papers(record) else f", {record.deepfake['name']}"
+    return f"{set_and_faces(record)}{against}"
 
 
-def _commit(record: Record | TimingRecord) -> str:
-    """Return the start of a record's commit, and whether the code had been changed since."""
-    commit, dirty, _ = (record.commit or "-").partition("-dirty")
-    return f"{commit[:12]}{dirty}"
+def _machine(record: AnyRecord) -> str:
+    compiled = ", compiled" if record.machine.get("compiled") else ""
+    return f"{record.machine['name']}, {record.machine['threads']} threads{compiled}"
+
+
+def _deepfake(record: AnyRecord) -> str:
+    known = f" ({weights(record.deepfake)})" if "sha256" in record.deepfake else ""
+    return f"{record.deepfake['name']}{known}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from unmorph.datasets.base import FaceDataset
 from unmorph.defenses import Defense
 from unmorph.errors import DataError
-from unmorph.evaluation.environment import circumstances
+from unmorph.evaluation.environment import circumstances, now
 from unmorph.evaluation.record import MethodTime, TimingRecord, is_current
 from unmorph.evaluation.run import Labeller, describe_faces, labelled_by, load_batch
 from unmorph.evaluation.summary import summarise
@@ -30,6 +30,7 @@ def time_defenses(
     labeller: Labeller | None = None,
     budget: float | None = None,
     device: str = "cpu",
+    compiled: bool = False,
     on_face: Callable[[], None] = lambda: None,
 ) -> TimingRecord:
     """Time defenses one after the other, face by face, each warmed up with one face.
@@ -44,6 +45,7 @@ def time_defenses(
         budget: seconds after which a method is cut short; it always gets one face, and the record
             says how many it got.
         device: where the defenses run.
+        compiled: whether torch compiles the deepfake; the first face, which is not timed, waits.
         on_face: called after each face.
 
     Raises:
@@ -51,6 +53,7 @@ def time_defenses(
     """
     if not len(dataset):
         raise DataError(f"{dataset.source.path}: no face to time")
+    made = circumstances(device, compiled)
     batches = [
         load_batch(dataset, range(index, index + 1), size, labeller, device)
         for index in range(len(dataset))
@@ -68,7 +71,8 @@ def time_defenses(
     return TimingRecord(
         **_about(dataset, size, about_dataset, about_deepfake, labeller, budget),
         methods=found,
-        **circumstances(device),
+        created=now(),
+        **made,
     )
 
 
@@ -82,11 +86,13 @@ def is_timed(
     about_deepfake: Mapping[str, Any],
     labeller: Labeller | None = None,
     budget: float | None = None,
+    compiled: bool = False,
 ) -> bool:
     """Return whether a file is the record of such a run, on whatever machine."""
     about = _about(dataset, size, about_dataset, about_deepfake, labeller, budget)
     timed = [{"defense": dict(method)} for _, method in methods]
-    return is_current(path, "timing", {**about, "methods": timed})
+    machine = {"compiled": True} if compiled else {}
+    return is_current(path, "timing", {**about, "machine": machine, "methods": timed})
 
 
 def _about(

@@ -9,8 +9,8 @@ from typing import Any
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
-from unmorph.evaluation.environment import circumstances
-from unmorph.evaluation.record import Record, is_current
+from unmorph.evaluation.environment import now
+from unmorph.evaluation.record import Record, TuningRecord, is_current
 from unmorph.evaluation.run import (
     Labeller,
     Subject,
@@ -50,11 +50,10 @@ def tune(
     device: str = "cpu",
     seed: int = 0,
     on_trial: Callable[[dict[str, Any]], None] = lambda trial: None,
-) -> dict[str, Any]:
-    """Try every combination and return the content of a record of kind ``tuning``.
+) -> TuningRecord:
+    """Try every combination; the best is the trial with the highest mean suppression.
 
-    Its ``trials`` hold options and figures; ``best`` is the trial with the highest mean
-    suppression. The other arguments are those of `unmorph.evaluation.run.evaluate`.
+    The other arguments are those of `unmorph.evaluation.run.evaluate`.
 
     Args:
         open_subject: builds deepfake and defense for one combination.
@@ -83,18 +82,22 @@ def tune(
         if record.mean("suppression", "s") is None:
             raise DataError(f"{dataset.source.path}: the deepfake moves none of these faces")
         figures = {name: record.mean(table, metric) for name, table, metric in FIGURES}
-        trials.append({"options": options, **figures, "seconds": record.seconds})
+        error = record.figures["suppression"]["s"].overall.standard_error
+        trials.append({"options": options, **figures, "s_error": error, "seconds": record.seconds})
         on_trial(trials[-1])
     first = records[0]
-    return {
-        **circumstances(device),
-        "dataset": first.dataset,
-        "deepfake": first.deepfake,
-        "defense": {key: first.defense[key] for key in _DEFENSE},
-        "settings": {**first.settings, "grid": _listed(grid)},
-        "trials": trials,
-        "best": max(trials, key=lambda trial: trial["s"]),
-    }
+    return TuningRecord(
+        dataset=first.dataset,
+        deepfake=first.deepfake,
+        defense={key: first.defense[key] for key in _DEFENSE},
+        settings={**first.settings, "grid": _listed(grid)},
+        trials=trials,
+        best=max(trials, key=lambda trial: trial["s"]),
+        created=now(),
+        machine=first.machine,
+        versions=first.versions,
+        commit=first.commit,
+    )
 
 
 def is_tuned(
