@@ -41,9 +41,35 @@ def test_counts_what_it_passes_over(album: Path, tmp_path: Path) -> None:
         (album / name).touch()
     (tmp_path / "other").mkdir()
     (album / "link").symlink_to(tmp_path / "other")
-    assert search([album], None).passed_over == {".cr2": 2, "no suffix": 2}
+    passed_over = {".cr2": 2, "no suffix": 1, ".mov": 1, "folders that are links": 1}
+    assert search([album], None).passed_over == passed_over
     (album / "gone.jpg").symlink_to(tmp_path / "absent.jpg")
     assert album / "gone.jpg" in [job.source for job in plan(search([album], None))]
+
+
+def test_results_beside_their_photos(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a-protected.png", "a-2-protected.png", "b.txt", "b-protected.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "c-protected-protected.png").touch()
+    (tmp_path / "c-protected.jpg").touch()
+    found = search([tmp_path], None)
+    assert [photo.name for photo in found.photos] == ["a.jpg", "b-protected.jpg", "c-protected.jpg"]
+    assert found.passed_over == {".txt": 1, "results beside their photos": 3}
+
+
+def test_a_photo_that_is_named_twice(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album)
+    photo = Path("trip-0/0.png")
+    (job,) = plan(search([photo, album / photo, album / "trip-1" / ".." / photo], None))
+    assert job.target.name == "0-protected.png"
+    assert len(plan(search([photo, album], None))) == 12
+    (album / "link.png").symlink_to(album / photo)  # is a photo of its own
+    assert len(plan(search([photo, Path("link.png")], None))) == 2
+
+
+def test_a_link_to_itself(album: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "out")
+    assert len(plan(search([album], tmp_path / "out"))) == 12
 
 
 def test_what_is_no_file_is_no_photo(album: Path) -> None:

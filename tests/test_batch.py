@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,8 +18,8 @@ from unmorph.album import plan, search
 from unmorph.batch import Settings, run
 from unmorph.errors import PhotoError, WeightsError
 from unmorph.files import PARTIAL
-from unmorph.journal import FAILED, JOURNAL, PROTECTED, Journal
-from unmorph.photo import read
+from unmorph.journal import BEGUN, FAILED, JOURNAL, NO_FACE, PROTECTED, UNCHANGED, Job, Journal
+from unmorph.photo import encode, read
 from unmorph.protector import Protector
 from unmorph.samples import PORTRAIT
 
@@ -129,6 +131,107 @@ def test_what_was_not_made_here_is_not_replaced(
         assert outcome.status == PROTECTED
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_what_appears_meanwhile_is_not_replaced(
+    album: Path, protector: Protector, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    (job,) = plan(search([album / "trip-0" / "0.png"], None))
+
+    def meanwhile(*arguments: Any, **options: Any) -> bytes:
+        job.target.write_text("another run's")
+        return encode(*arguments, **options)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:  # as FAT has none
+        monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(batch, "encode", meanwhile)
+    (outcome,) = run(protector, [job], Settings(), {})
+    assert "is there already: name another --out" in str(outcome.error)
+    assert job.target.read_text() == "another run's"
+    assert not list(job.target.parent.glob(f".*{PARTIAL}"))
+    job.target.unlink()
+    monkeypatch.setattr(batch, "encode", encode)
+    assert [o.status for o in run(protector, [job], Settings(), {})] == [PROTECTED]
+    assert read(job.target).pixels.shape == (200, 200, 3)
+
+
+@pytest.mark.parametrize("lone", [False, True])
+def test_a_file_in_the_place_of_a_result_that_is_gone(
+    album: Path, tmp_path: Path, protector: Protector, lone: bool
+) -> None:
+    out = tmp_path / "out"
+    job = plan(search([album], out))[0]
+    photo = job.source.read_bytes()
+    if lone:  # a run was killed before it wrote anything
+        journal(out).begin(job, 1234)
+    else:
+        assert [o.status for o in run(protector, [job], Settings(), {out: journal(out)})] == [
+            PROTECTED
+        ]
+        Image.new("RGB", (200, 200)).save(job.source)
+        assert [o.status for o in run(protector, [job], Settings(), {out: journal(out)})] == [
+            NO_FACE
+        ]
+        job.source.write_bytes(photo)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    job.target.write_text("somebody's own")
+    (outcome,) = run(protector, [job], Settings(), {out: journal(out)})
+    assert "is there already" in str(outcome.error)
+    assert job.target.read_text() == "somebody's own"
+
+
+def test_a_result_that_a_killed_run_did_not_note(
+    album: Path, tmp_path: Path, protector: Protector
+) -> None:
+    out = tmp_path / "out"
+    job = plan(search([album], out))[0]
+    assert [o.status for o in run(protector, [job], Settings(), {out: journal(out)})] == [PROTECTED]
+    lines = (out / JOURNAL).read_text().splitlines(keepends=True)
+    assert [json.loads(line)["status"] for line in lines] == [BEGUN, PROTECTED]
+    (out / JOURNAL).write_text(lines[0])
+    assert [o.status for o in run(protector, [job], Settings(), {out: journal(out)})] == [PROTECTED]
+
+
+def test_what_another_run_has_done_meanwhile(
+    album: Path, tmp_path: Path, protector: Protector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    jobs = plan(search([album], out))[:2]
+    ours, theirs = {out: journal(out)}, {out: journal(out)}
+    assert [o.status for o in run(protector, jobs[:1], Settings(), theirs)] == [PROTECTED]
+
+    def meanwhile(*arguments: Any, **options: Any) -> bytes:
+        monkeypatch.setattr(batch, "encode", encode)
+        assert [o.status for o in run(protector, jobs[1:], Settings(), theirs)] == [PROTECTED]
+        return encode(*arguments, **options)
+
+    monkeypatch.setattr(batch, "encode", meanwhile)
+    first, second = run(protector, jobs, Settings(), ours)
+    assert [first.status, second.status] == [UNCHANGED, PROTECTED]
+    assert [first.target, second.target] == [str(job.target) for job in jobs]
+
+
+def test_what_nobody_foresaw_stops_no_other(
+    album: Path, protector: Protector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = album / "loop.png"
+    loop.symlink_to(loop)
+    jobs = plan(search([loop, *sorted(album.glob("trip-0/*.png"))[:2]], None))
+    jobs.append(Job(jobs[1].source, loop))
+    statuses = [o.status for o in run(protector, jobs, Settings(), {}, overwrite=True)]
+    assert statuses[:3] == [FAILED, PROTECTED, PROTECTED]
+
+    def fail(*_: object, **__: object) -> None:
+        raise ArithmeticError("by zero")
+
+    monkeypatch.setattr(protector, "protect_photo", fail)
+    (outcome,) = run(protector, jobs[1:2], Settings(), {}, overwrite=True)
+    assert f"{jobs[1].source}: " in str(outcome.error)
+    assert "ArithmeticError: by zero" in str(outcome.error)
+
+
 def test_what_the_system_refuses_stops_no_other(
     album: Path, tmp_path: Path, protector: Protector
 ) -> None:
@@ -189,24 +292,40 @@ def test_a_folder_out_of_reach_fails(
         plan(search([album / "trip-1"], None))
 
 
+SMALL_NOTE = "below 64 pixels with hair and chin, little protection"
+
+
 @pytest.mark.parametrize(
-    ("side", "mode", "note"),
+    ("faces", "notes"),
     [
-        (200, "RGB", ()),
-        (40, "RGB", ("a face below 64 pixels with hair and chin, little protection",)),
-        (200, "L", ("no colour, little protection",)),
+        ([(200, "RGB")], ()),
+        ([(80, "RGB")], (f"a face {SMALL_NOTE}",)),
+        ([(200, "L")], ("a face without colour, little protection",)),
+        ([(200, "L"), (200, "RGB")], ("a face without colour, little protection",)),
+        ([(200, "L"), (190, "L")], ("2 faces without colour, little protection",)),
+        (
+            [(200, "L"), (80, "RGB")],
+            ("a face without colour, little protection", f"a face {SMALL_NOTE}"),
+        ),
     ],
 )
 def test_says_where_little_is_to_be_expected(
-    tmp_path: Path, protector: Protector, side: int, mode: str, note: tuple[str, ...]
+    tmp_path: Path,
+    protector: Protector,
+    faces: list[tuple[int, str]],
+    notes: tuple[str, ...],
 ) -> None:
-    photo = Image.new("RGB", (320, 240), "grey")
-    with Image.open(PORTRAIT) as image:
-        photo.paste(image.resize((side, side)), (60, 20))
-    photo.convert(mode).save(tmp_path / "photo.png")
+    photo = Image.new("RGB", (320 * len(faces), 240), "grey")
+    for place, (side, mode) in enumerate(faces):
+        with Image.open(PORTRAIT) as image:
+            face = image.resize((side, side)).convert(mode).convert("RGB")
+        photo.paste(face, (320 * place + 60, 20))
+    noise = np.random.default_rng(0).integers(-1, 2, (*photo.size[::-1], 3))
+    levels = (np.asarray(photo) + noise).clip(0, 255).astype(np.uint8)  # as a scanner leaves
+    Image.fromarray(levels).save(tmp_path / "photo.png")
     (outcome,) = run(protector, plan(search([tmp_path / "photo.png"], None)), Settings(), {})
-    assert outcome.status == PROTECTED
-    assert outcome.notes == note
+    assert outcome.faces == len(faces)
+    assert outcome.notes == notes
 
 
 def test_ctrl_c_ends_it_at_once(album: Path, tmp_path: Path, defense_file: Path) -> None:

@@ -25,6 +25,7 @@ from unmorph.protector import Protector
 
 pytestmark = [
     pytest.mark.fuzz,
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # of odd metadata, as for everyone
     pytest.mark.skipif(not hasattr(signal, "SIGPROF"), reason="needs a timer of this process"),
 ]
 

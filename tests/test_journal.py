@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from unmorph.album import plan, search
 from unmorph.errors import PhotoError
-from unmorph.journal import BEGUN, JOURNAL, PROTECTED, Job, Journal, Outcome
+from unmorph.journal import BEGUN, JOURNAL, NO_FACE, PROTECTED, Job, Journal, Outcome
 
 
 def journal(folder: Path, settings: str = "same") -> Journal:
@@ -57,3 +58,24 @@ def test_journal_that_cannot_be_written(album: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PhotoError, match="cannot be written"):
         blocked.add(Job(job.source, tmp_path / "a.png"), {}, Outcome("", PROTECTED))
+
+
+def test_a_line_that_a_full_disk_cut(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = plan(search([album], tmp_path))[:2]
+    noted = journal(tmp_path)
+    opened = Path.open
+
+    def full(path: Path, *arguments: Any, **options: Any) -> Any:
+        with opened(path, *arguments, **options) as file:
+            file.write('{"target": "half')
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(PhotoError, match="No space left"):
+        noted.add(first, noted.state(first), Outcome("", NO_FACE))
+    monkeypatch.setattr(Path, "open", opened)
+    noted.add(second, noted.state(second), Outcome("", NO_FACE))
+    again = journal(tmp_path)
+    assert [again.knows(job) is not None for job in (first, second)] == [False, True]

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, features
 
 from unmorph import photo as module
 from unmorph.errors import ConfigError, PhotoError
-from unmorph.photo import FORMATS, WRITABLE, Photo, decode, encode, read, write
+from unmorph.photo import FORMATS, READABLE, WRITABLE, Photo, decode, encode, read, write
 
 
 def needs(form: str) -> None:
@@ -78,6 +78,32 @@ def test_bytes_tell_their_format(pixels: NDArray[np.uint8], form: str) -> None:
     assert decode(encode(Photo(pixels), form), "photo").format == form
 
 
+@pytest.mark.parametrize(
+    ("suffix", "form"),
+    [
+        ("jfif", "JPEG"),
+        ("jif", "JPEG"),
+        ("jpe", "JPEG"),
+        ("mpo", "MPO"),
+        ("apng", "PNG"),
+        ("pbm", "PPM"),
+        ("pgm", "PPM"),
+        ("pnm", "PPM"),
+        ("ppm", "PPM"),
+        ("bmp", "BMP"),
+        ("gif", "GIF"),
+    ],
+)
+def test_what_is_taken_for_a_photo_is_read(tmp_path: Path, suffix: str, form: str) -> None:
+    path = tmp_path / f"photo.{suffix}"
+    mode = {"pbm": "1", "pgm": "L"}.get(suffix, "RGB")
+    image = Image.new("RGB", (20, 10), "white").convert(mode)
+    frames = {"save_all": True, "append_images": [Image.new("RGB", (20, 10))]}
+    image.save(path, form, **(frames if suffix in ("mpo", "apng") else {}))
+    assert path.suffix in READABLE
+    assert (read(path).pixels == 255).all()
+
+
 def test_heic_without_its_package(
     pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +152,60 @@ def test_16_bits_become_8(pixels: NDArray[np.uint8]) -> None:
     assert decode(encode(photo, "png"), "flat.png").losses == ()
 
 
+def test_depth_is_told(pixels: NDArray[np.uint8]) -> None:
+    size = f"{pixels.shape[1]} {pixels.shape[0]}".encode()
+    deep = (pixels.astype(np.uint16) * 257).astype(">u2")
+    photo = decode(b"P6\n" + size + b"\n65535\n" + deep.tobytes(), "deep.ppm")
+    np.testing.assert_array_equal(photo.pixels, pixels)
+    assert photo.losses == ("8 of 16 bits",)
+    grey = decode(
+        b"P5\n" + size + b"\n1023\n" + (deep[..., 0] >> 6).astype(">u2").tobytes(), "grey.pgm"
+    )
+    np.testing.assert_allclose(grey.pixels[..., 0], pixels[..., 0], atol=1)
+    assert grey.losses == ("8 of 10 bits",)
+    flat = decode(b"P6\n" + size + b"\n255\n" + pixels.tobytes(), "flat.ppm")
+    plain = decode(b"P3\n1 1\n255\n9 8 7\n", "plain.ppm")
+    bits = decode(b"P1\n2 1\n0 1\n", "bits.pbm")
+    assert flat.losses == plain.losses == bits.losses == ()
+
+
+def test_depth_of_heic(pixels: NDArray[np.uint8]) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    deep = np.tile(pixels, (4, 4, 1)).astype(np.uint16) << 8
+    size = (deep.shape[1], deep.shape[0])
+    file = io.BytesIO()
+    heif.from_bytes(mode="RGB;16", size=size, data=deep.tobytes()).save(file)
+    assert decode(file.getvalue(), "deep.heic").losses == ("8 of 10 bits",)
+    assert decode(encode(Photo(pixels), "heic"), "flat.heic").losses == ()
+
+
+def test_grey_of_12_bits(tmp_path: Path) -> None:
+    packed = bytes([0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC])  # 123 456 789 ABC, TIFF 6.0, page 29
+    Image.fromarray(np.zeros((1, 4), np.uint16)).save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    for tag, kind, value in ((258, 3, 12), (279, 4, len(packed))):  # bits; bytes in the strip
+        entry = data.find(struct.pack("<HHI", tag, kind, 1))
+        data[entry + 8 : entry + 12] = struct.pack("<I", value)
+    photo = decode(bytes(data[:-8]) + packed, "a.tif")
+    assert photo.pixels[0, :, 0].tolist() == [0x12, 0x45, 0x78, 0xAB]
+    assert photo.losses == ("8 of 12 bits",)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_numbers_without_a_range(tmp_path: Path, kind: type) -> None:
+    Image.fromarray(np.ones((9, 9), kind)).save(tmp_path / "map.tif")
+    with pytest.raises(PhotoError, match=r"map\.tif: .* save it with 8 or 16 bits"):
+        read(tmp_path / "map.tif")
+
+
+def test_a_preview_is_no_photo(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    # As in a raw photo, whose first picture is small (DNG 1.4, NewSubFileType and DNGVersion).
+    tags = {254: 1, 50706: b"\1\4\0\0"}
+    Image.fromarray(pixels).save(tmp_path / "raw.tif", tiffinfo=tags)
+    with pytest.raises(PhotoError, match=r"raw\.tif: .*develop it first"):
+        read(tmp_path / "raw.tif")
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
 def test_first_frame(tmp_path: Path, pixels: NDArray[np.uint8], suffix: str) -> None:
     frames = [Image.fromarray(np.full_like(pixels, level)) for level in (50, 90, 200)]
@@ -156,6 +236,28 @@ def test_leaves_other_warnings_alone(pixels: NDArray[np.uint8]) -> None:
     decode(encode(Photo(pixels), "png"), "photo")
     with pytest.warns(UserWarning, match="still here"):
         warnings.warn("still here", stacklevel=1)
+
+
+def test_warnings_are_the_hosts_to_filter(
+    pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(Photo(pixels), "png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        filters = list(warnings.filters)
+        with pytest.raises(PhotoError, match=r"bomb\.png: far too many pixels for Pillow"):
+            decode(data, "bomb.png")
+        assert warnings.filters == filters
+    code = """
+import io, warnings
+from PIL import Image
+from unmorph.photo import decode
+Image.MAX_IMAGE_PIXELS = 400
+decode(open(0, "rb").read(), "photo")
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -214,6 +316,7 @@ def test_metadata_only_as_asked(
         assert place.get(ExifTags.GPS.GPSLatitudeRef) == ("N" if keep_location else None)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_does_not_matter(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
     Image.fromarray(pixels).save(tmp_path / "odd.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fjunk")
     photo = read(tmp_path / "odd.jpg")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,3 +200,21 @@ def test_what_is_no_photo_or_no_faces(protector: Protector, portrait: NDArray[np
 def test_steps_that_cannot_be_made(steps: int) -> None:
     with pytest.raises(ConfigError, match="expected a number of steps, 0 to 100"):
         Protector.load(refine=steps)
+
+
+@pytest.mark.parametrize("refine", [0, 1])
+def test_faces_of_other_numbers(
+    defense_file: Path,
+    gradient_file: Path,
+    classifier_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refine: int,
+) -> None:
+    monkeypatch.setattr(runtime, "SHIPPED", gradient_file.parent)
+    monkeypatch.setattr(runtime, "CLASSIFIER", classifier_file)
+    protector = Protector.load(defense_file, refine=refine, threads=1)
+    none = protector.protect_faces(np.zeros((0, 3, 128, 128), np.float32))
+    assert none.shape == (0, 3, 128, 128)
+    assert none.dtype == np.float32
+    wide: Any = np.zeros((1, 3, 128, 128))
+    assert protector.protect_faces(wide).dtype == np.float32

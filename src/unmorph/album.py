@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ class Found:
     out: Path | None
     #: Each photo's path inside the named folder, and the folder; None for a photo that was named.
     photos: dict[Path, tuple[Path, Path | None]]
-    #: How many files in folders are taken for no photos, by suffix. Folders that are links are
-    #: among them; hidden files and our own results are not.
+    #: How many files in folders are taken for no photos, by suffix, and how many folders that are
+    #: links and results beside their photos; not hidden files, and results that a journal knows.
     passed_over: Counter[str]
 
 
@@ -38,19 +39,26 @@ def search(paths: Sequence[Path], out: Path | None) -> Found:
     Raises:
         PhotoError: a folder among them is out of reach.
     """
-    photos: dict[Path, tuple[Path, Path | None]] = {}
+    # By place: a photo may be named, and found, more than once.
+    photos: dict[str, tuple[Path, tuple[Path, Path | None]]] = {}
     kinds: Counter[str] = Counter()
     for path in paths:
         if not path.is_dir():
-            photos[path] = Path(path.name), None
+            photos[place_of(path)] = path, (Path(path.name), None)
             continue
-        for inner in _inside(path, out):
+        inside = _inside(path, out)
+        stems = {(inner.parent, inner.stem) for inner in inside if _is_readable(inner)}
+        for inner in inside:
+            if inner.is_dir() and inner.is_symlink():
+                kinds["folders that are links"] += 1
             # A folder out of reach is a photo that fails, when its turn comes.
-            if inner.suffix.lower() in READABLE or _is_folder(inner):
-                photos[inner] = inner.relative_to(path), path
-            else:
+            elif not (_is_readable(inner) or inner.is_dir()):
                 kinds[inner.suffix.lower() or "no suffix"] += 1
-    return Found(paths, out, photos, kinds)
+            elif any((inner.parent, stem) in stems for stem in _stems_of_original(inner)):
+                kinds["results beside their photos"] += 1
+            else:
+                photos[place_of(inner)] = inner, (inner.relative_to(path), path)
+    return Found(paths, out, dict(photos.values()), kinds)
 
 
 def names_file(out: Path) -> bool:
@@ -124,15 +132,18 @@ def _earlier(
 
 def _refuse_mixing(jobs: Sequence[Job], paths: Sequence[Path], out: Path) -> None:
     # A folder is searched but for what lies below an ``out`` inside it.
-    inside = set(out.resolve().parents)
-    searched = {path.resolve() for path in paths if path.is_dir()} - inside
-    for folder in {job.target.parent for job in jobs}:
-        among = searched.intersection((folder.resolve(), *folder.resolve().parents))
+    searched = {_real(path) for path in paths if path.is_dir()} - set(_real(out).parents)
+    for folder in {_real(job.target.parent) for job in jobs}:
+        among = searched.intersection((folder, *folder.parents))
         if among:
             raise ConfigError(
                 f"--out {out}: results would lie among the photos of {among.pop()}; name another "
                 "folder, or leave --out away for results beside the photos"
             )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # `Path.resolve` refuses links that lead to themselves
 
 
 def _numbers() -> Iterator[str]:
@@ -141,20 +152,26 @@ def _numbers() -> Iterator[str]:
     yield from (f"-{number}" for number in itertools.count(2))
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _is_readable(path: Path) -> bool:
+    return path.suffix.lower() in READABLE
+
+
+def _stems_of_original(result: Path) -> set[str]:
+    """Return what the photo may be called that a file is the result of, by its name."""
+    stem = result.stem.removesuffix(MARK)
+    return set() if stem == result.stem else {stem, re.sub(r"-\d+$", "", stem)}
 
 
 def _inside(folder: Path, out: Path | None) -> list[Path]:
     """Return the files of a folder, links to folders, and sub-folders out of reach, in order.
 
-    Hidden ones, our own results and whatever lies below ``out`` are not among them, nor is what is
-    neither file nor folder.
+    Hidden ones, results that a journal knows and whatever lies below ``out`` are not among them,
+    nor is what is neither file nor folder.
 
     Raises:
         PhotoError: the folder itself is out of reach.
     """
-    results = None if out is None else out.resolve()
+    results = None if out is None else _real(out)
     found: list[Path] = []
     made: set[Path] = set()
 
@@ -172,13 +189,11 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
         folders[:] = [
             inner
             for inner in folders
-            if not inner.startswith(".") and (here / inner).resolve() != results
+            if not inner.startswith(".") and _real(here / inner) != results
         ]
         found += [here / inner for inner in (*files, *links) if not inner.startswith(".")]
     return sorted(
         path
         for path in found
-        if path not in made
-        and not path.stem.endswith(MARK)
-        and (path.is_symlink() or path.is_file() or path.is_dir())
+        if path not in made and (path.is_symlink() or path.is_file() or path.is_dir())
     )

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unmorph import __version__
+from unmorph.bounds import are_grey
 from unmorph.errors import PhotoError, UnmorphError, WeightsError
-from unmorph.faces.crop import Square
+from unmorph.faces.crop import Square, crop_square
 from unmorph.files import PARTIAL, write_whole
-from unmorph.journal import FAILED, NO_FACE, PROTECTED, Job, Journal, Outcome
+from unmorph.journal import FAILED, NO_FACE, PLANNED, PROTECTED, Job, Journal, Outcome
 from unmorph.photo import MAX_MEGAPIXELS, WRITABLE, Photo, encode, losses_as, read
 from unmorph.protector import Protector
 
@@ -98,25 +99,16 @@ def run(
     photo of the ``jobs``, or one of the other ``originals``.
     """
     _tidy({job.target.parent for job in jobs})
-    kept = {photo.resolve() for photo in (*originals, *(job.source for job in jobs))}
+    kept = _places(jobs, originals)
+
+    def protect(job: Job) -> Outcome:
+        _refuse_original(job, kept)
+        journal = None if job.root is None else journals[job.root]
+        return _protect_file(protector, job, settings, journal, overwrite)
 
     def work(job: Job) -> Outcome:
         start = time.perf_counter()
-        try:
-            if job.target.resolve() in kept:
-                raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
-            journal = None if job.root is None else journals[job.root]
-            if not (overwrite or (journal and journal.owns(job))):
-                refuse_existing(job.source, job.target)
-            state = {} if journal is None else journal.state(job)
-            outcome = _protect_file(protector, job, settings, journal)
-            if journal is not None:
-                journal.add(job, state, outcome)
-        except UnmorphError as error:
-            outcome = Outcome(str(job.source), FAILED, error=str(error))
-        except OSError as error:  # a name too long for a result, a folder out of reach
-            text = f"{job.source}: {job.target}: {error.strerror or error}"
-            outcome = Outcome(str(job.source), FAILED, error=text)
+        outcome = _tried(protect, job)
         return dataclasses.replace(outcome, seconds=time.perf_counter() - start)
 
     pool = ThreadPoolExecutor(workers)
@@ -124,6 +116,26 @@ def run(
         yield from pool.map(work, jobs)
     finally:  # whoever stops listening need not wait for the photos at work
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def planned(
+    jobs: Sequence[Job],
+    journals: dict[Path, Journal],
+    *,
+    overwrite: bool = False,
+    originals: Iterable[Path] = (),
+) -> Iterator[Outcome]:
+    """Yield what `run` would do, and what it would refuse, without reading a photo."""
+    kept = _places(jobs, originals)
+
+    def look(job: Job) -> Outcome:
+        _refuse_original(job, kept)
+        owned = job.root is not None and journals[job.root].owns(job)
+        if job.target.exists() and not (overwrite or owned):
+            raise is_there(job.source, job.target)
+        return Outcome(str(job.source), PLANNED, str(job.target))
+
+    return (_tried(look, job) for job in jobs)
 
 
 def refuse_unwritable(jobs: Iterable[Job]) -> None:
@@ -138,17 +150,11 @@ def refuse_unwritable(jobs: Iterable[Job]) -> None:
             raise PhotoError(f"{there}: cannot be written to; name another folder with --out")
 
 
-def refuse_existing(source: Path, target: Path) -> None:
-    """Refuse to make of a photo a file that is there.
-
-    Raises:
-        PhotoError: it is there.
-    """
-    if target.exists():
-        raise PhotoError(
-            f"{source}: {target} is there already: name another --out, or replace it with "
-            "--overwrite"
-        )
+def is_there(source: Path, target: Path) -> PhotoError:
+    """Return the refusal to make of a photo a file that is there."""
+    return PhotoError(
+        f"{source}: {target} is there already: name another --out, or replace it with --overwrite"
+    )
 
 
 def protect_photo(
@@ -191,34 +197,78 @@ def protect_photo(
 
 def _notes(pixels: NDArray[np.uint8], squares: Sequence[Square]) -> tuple[str, ...]:
     """Return why faces in some squares of a photo are hardly protected."""
-    notes = []
-    if all(_is_grey(pixels, square) for square in squares):
-        notes.append("no colour, little protection")
-    elif small := [square.size for square in squares if square.size < SMALL]:
-        faces = "a face" if len(small) == 1 else f"{len(small)} faces"
-        notes.append(f"{faces} below {SMALL} pixels with hair and chin, little protection")
-    return tuple(notes)
+    grey = are_grey(np.stack([crop_square(pixels, square) for square in squares]))
+    small = ~grey & [square.size < SMALL for square in squares]
+    reasons = {"without colour": grey, f"below {SMALL} pixels with hair and chin": small}
+    return tuple(
+        f"{'a face' if which.sum() == 1 else f'{which.sum()} faces'} {reason}, little protection"
+        for reason, which in reasons.items()
+        if which.any()
+    )
 
 
-def _is_grey(pixels: NDArray[np.uint8], square: Square) -> bool:
-    left, top, right, bottom = square.within(pixels)
-    inside = pixels[top:bottom, left:right]
-    return bool((inside == inside[..., :1]).all())
+def _tried(work: Callable[[Job], Outcome], job: Job) -> Outcome:
+    """Return what became of a photo, whatever goes wrong."""
+    try:
+        return work(job)
+    except UnmorphError as error:
+        text = str(error)
+    except OSError as error:  # a name too long for a result, a folder out of reach
+        text = f"{job.source}: {job.target}: {error.strerror or error}"
+    except Exception as error:  # a photo that fails stops no other
+        text = f"{job.source}: an error in unmorph: {type(error).__name__}: {error}"
+    return Outcome(str(job.source), FAILED, error=text)
+
+
+def _places(jobs: Sequence[Job], originals: Iterable[Path]) -> set[str]:
+    """Return where the originals lie, which nothing replaces."""
+    return {os.path.realpath(photo) for photo in (*originals, *(job.source for job in jobs))}
+
+
+def _refuse_original(job: Job, kept: Container[str]) -> None:
+    if os.path.realpath(job.target) in kept:
+        raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
 
 
 def _protect_file(
-    protector: Protector, job: Job, settings: Settings, journal: Journal | None
+    protector: Protector, job: Job, settings: Settings, journal: Journal | None, overwrite: bool
 ) -> Outcome:
+    replace = overwrite or (journal is not None and journal.owns(job))
+    if not replace and job.target.exists():
+        if done := _done_meanwhile(job, journal):
+            return done
+        replace = True
+    state = {} if journal is None else journal.state(job)
     form = WRITABLE[job.target.suffix.lower()]
     photo = read(job.source, max_megapixels=settings.max_megapixels)
     data, outcome = protect_photo(protector, photo, str(job.source), settings, form)
     outcome = dataclasses.replace(outcome, bytes_before=job.source.stat().st_size)
-    if data is None:
-        return outcome
+    if data is not None:
+        if journal is not None:
+            journal.begin(job, len(data))
+        try:
+            write_whole(job.target, data, PhotoError, replace=replace)
+        except FileExistsError:
+            if done := _done_meanwhile(job, journal):
+                return done
+            write_whole(job.target, data, PhotoError)
+        outcome = dataclasses.replace(outcome, target=str(job.target))
     if journal is not None:
-        journal.begin(job)
-    write_whole(job.target, data, PhotoError)
-    return dataclasses.replace(outcome, target=str(job.target))
+        journal.add(job, state, outcome)
+    return outcome
+
+
+def _done_meanwhile(job: Job, journal: Journal | None) -> Outcome | None:
+    """Return what another run made of a photo, or None where it left a result to replace.
+
+    Raises:
+        PhotoError: the file that is there is none of its folder's results.
+    """
+    if journal is not None:
+        journal.reread()
+        if journal.owns(job):
+            return journal.knows(job)
+    raise is_there(job.source, job.target)
 
 
 def _tidy(folders: Iterable[Path]) -> None:

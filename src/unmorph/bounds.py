@@ -38,7 +38,13 @@ def without_colour(
     faces: NDArray[np.float32], perturbations: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the perturbations (N, 3, H, W), those of black-and-white faces without colour."""
-    grey = np.ptp(faces, axis=1).mean(axis=(1, 2)) < _GREY
     mean = perturbations.mean(axis=1, keepdims=True)
-    uncoloured: NDArray[np.float32] = np.where(grey[:, None, None, None], mean, perturbations)
+    grey = are_grey(faces)[:, None, None, None]
+    uncoloured: NDArray[np.float32] = np.where(grey, mean, perturbations)
     return uncoloured
+
+
+def are_grey(faces: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which of some faces (N, 3, H, W) in [-1, 1] are black and white, (N,)."""
+    grey: NDArray[np.bool_] = np.ptp(faces, axis=1).mean(axis=(1, 2)) < _GREY
+    return grey

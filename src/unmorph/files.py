@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -15,30 +16,60 @@ PARTIAL = ".unmorph-partial"
 
 
 @contextlib.contextmanager
-def whole(path: Path, error: type[UnmorphError]) -> Iterator[Path]:
+def whole(path: Path, error: type[UnmorphError], *, replace: bool = True) -> Iterator[Path]:
     """Yield another path to write to; once that is done, the file there becomes ``path``.
 
     Whatever goes wrong or is interrupted, ``path`` is as it was, and nothing is left beside it.
-    The folder is made where it is missing; a file that is there is replaced.
+    The folder is made where it is missing.
 
     Args:
         path: the file.
         error: what is raised, with the file's name, where it cannot be written.
+        replace: whether a file that is there is replaced.
+
+    Raises:
+        FileExistsError: it is there, and is not to be replaced.
     """
     # Without the file's own name: what is as long as a name may be leaves no room for more.
     partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        os.replace(partial, path)
+        placed = _placed(partial, path, replace)
     except OSError as why:
         raise error(f"{path}: cannot be written: {why.strerror or why}") from why
+    else:
+        if not placed:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     finally:
         with contextlib.suppress(OSError):  # what went wrong above is what matters
             partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes, error: type[UnmorphError]) -> None:
-    """Write a file as `whole` does, raising ``error`` where it cannot be written."""
-    with whole(path, error) as partial:
+def write_whole(
+    path: Path, data: bytes, error: type[UnmorphError], *, replace: bool = True
+) -> None:
+    """Write a file as `whole` does, raising ``error`` where it cannot be written.
+
+    Raises:
+        FileExistsError: it is there, and is not to be replaced.
+    """
+    with whole(path, error, replace=replace) as partial:
         partial.write_bytes(data)
+
+
+def _placed(partial: Path, path: Path, replace: bool) -> bool:
+    """Give a file its name; return False where that is taken by what is not to be replaced."""
+    if not replace:
+        try:
+            os.link(partial, path)  # of two that do this at once, one succeeds
+            return True
+        except FileExistsError:
+            return False
+        except OSError:  # links are missing, as on FAT: take the name first
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            except FileExistsError:
+                return False
+    os.replace(partial, path)
+    return True

@@ -90,9 +90,22 @@ class Journal:
         self._settings = settings
         self._lock = threading.Lock()
         self._entries: dict[str, dict[str, Any]] = {}
-        self._made: set[str] = set()
+        #: The sizes that a result may have: as it was made last, or begun since.
+        self._sizes: dict[str, set[int | None]] = {}
         self._torn = False
-        if self.path.is_file():
+        self.reread()
+
+    def reread(self) -> None:
+        """Take in what other runs have noted since.
+
+        Raises:
+            PhotoError: it cannot be read.
+        """
+        if not self.path.is_file():
+            return
+        entries: dict[str, dict[str, Any]] = {}
+        sizes: dict[str, set[int | None]] = {}
+        with self._lock:
             try:
                 text = self.path.read_text("utf-8", errors="replace")
             except OSError as error:
@@ -100,14 +113,17 @@ class Journal:
                     f"{self.path}: the journal of earlier results cannot be read: {error.strerror}"
                 ) from error
             self._torn = bool(text) and not text.endswith("\n")
-            for line in text.splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._entries[entry["target"]] = entry
-                    if entry.get("status") in (BEGUN, PROTECTED):
-                        self._made.add(entry["target"])
-                except (ValueError, TypeError, KeyError):
-                    continue  # the line at which a run was killed
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+                entries[entry["target"]] = entry
+                if entry.get("status") == PROTECTED:
+                    sizes[entry["target"]] = {entry.get("written")}
+                elif entry.get("status") == BEGUN:
+                    sizes.setdefault(entry["target"], set()).add(entry.get("written"))
+            except (ValueError, TypeError, KeyError):
+                continue  # the line at which a run was killed
+        self._entries, self._sizes = entries, sizes
 
     def knows(self, job: Job) -> Outcome | None:
         """Return what became of a photo, if that still holds."""
@@ -134,20 +150,19 @@ class Journal:
 
     def made(self) -> Iterator[Path]:
         """Yield the results that a run of this folder's made, or began."""
-        return (self.path.parent / key for key in self._made)
+        return (self.path.parent / key for key in self._sizes)
 
     def owns(self, job: Job) -> bool:
-        """Return whether a run of this folder's made, or began, the result that is there.
+        """Return whether the file in the place of a result is one that a run of this folder's made.
 
-        A photo without a face was noted too, but nothing was written for it: a file there is
-        somebody's own. So is a result that is no longer as it was made.
+        Whatever has another size than a run has written or begun there is somebody's own.
         """
-        altered = _is_altered(job.target, self._entries.get(job.key, {}))
-        return job.key in self._made and not altered
+        sizes = self._sizes.get(job.key, ())
+        return job.target.is_file() and job.target.stat().st_size in sizes
 
-    def begin(self, job: Job) -> None:
-        """Note that a result is about to be written."""
-        self._append(job, {"status": BEGUN})
+    def begin(self, job: Job, size: int) -> None:
+        """Note that a result of so many bytes is about to be written."""
+        self._append(job, {"status": BEGUN, "written": size})
 
     def add(self, job: Job, state: dict[str, Any], outcome: Outcome) -> None:
         """Note what became of a photo; ``state`` is that of `state` before it was read."""
@@ -163,6 +178,7 @@ class Journal:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write("\n" + line if self._torn else line)
             except OSError as error:
+                self._torn = True  # perhaps half of it is there
                 raise PhotoError(f"{self.path}: cannot be written: {error}") from error
             self._torn = False
 
@@ -190,7 +206,7 @@ def _is_altered(result: Path, entry: dict[str, Any]) -> bool:
 
 def place_of(photo: Path) -> str:
     """Return what stands for a photo's path in a journal, which names nobody's folders."""
-    path = photo.parent.resolve() / photo.name
+    path = os.path.join(os.path.realpath(photo.parent), photo.name)
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 

@@ -29,6 +29,10 @@ MAX_MEGAPIXELS = 100.0
 # Pillow logs some damage that it then raises for: without this, Python prints it to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+# What Pillow warns of in odd metadata is dropped anyway, and our own limit decides on sizes. After
+# the filters of whoever uses this package, which may tell otherwise.
+warnings.filterwarnings("ignore", module="PIL", append=True)
+
 
 #: Rows that `_pixels` copies at once.
 _STRIP = 128
@@ -52,7 +56,9 @@ class _Format:
 _FORMATS = {
     # PNG fast rather than small. TIFF not compressed: Pillow then cannot write EXIF folders.
     "png": _Format("PNG", (".png",), {"compress_level": 1}),
-    "jpeg": _Format("JPEG", (".jpg", ".jpeg", ".jpe"), {"quality": 95}, {"subsampling": 0}),
+    "jpeg": _Format(
+        "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"), {"quality": 95}, {"subsampling": 0}
+    ),
     # Exact: the colours under full transparency too.
     "webp": _Format(
         "WEBP", (".webp",), {"lossless": True, "exact": True, "method": 1}, {"method": 4}
@@ -72,17 +78,23 @@ LOSSY = tuple(name for name, form in _FORMATS.items() if form.lossy is not None)
 WRITABLE = {suffix: name for name, form in _FORMATS.items() for suffix in form.suffixes}
 
 #: Suffixes of the files that are taken for photos in a folder.
-READABLE = frozenset((*WRITABLE, ".bmp", ".gif", ".hif"))
+READABLE = frozenset(
+    (*WRITABLE, ".apng", ".bmp", ".gif", ".hif", ".mpo", ".pbm", ".pgm", ".pnm", ".ppm")
+)
 
 #: The kinds of file that are read. Pillow has decoders for many more that no camera writes, and
 #: hands one of them (EPS) to another program.
 _READ = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 
+#: The tag of a TIFF's picture that says, with its lowest bit, whether there is a larger one.
+_SUBFILE_TYPE = 254
+
 #: What follows ``ftyp`` in files that only pillow-heif reads.
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
-#: What Pillow's decoders raise for damaged data.
+#: What Pillow's decoders raise for damaged data; warnings, where they are made errors.
 _DAMAGED = (
+    Warning,
     OSError,
     EOFError,
     SyntaxError,
@@ -155,10 +167,12 @@ def read(path: PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
     """Read a photo: AVIF, BMP, GIF, HEIC (with pillow-heif), JPEG, PNG, PPM, TIFF or WebP.
 
     EXIF orientation is applied, 16-bit and CMYK become 8-bit RGB, and of an animation the first
-    frame is taken.
+    frame is taken. Beyond 178 megapixels Pillow's own limit is to be lifted too:
+    ``PIL.Image.MAX_IMAGE_PIXELS = None``.
 
     Raises:
-        PhotoError: the file is absent, no image, damaged, or larger than ``max_megapixels``.
+        PhotoError: the file is absent, no image, damaged, larger than ``max_megapixels``, raw, or
+            of 32-bit numbers.
     """
     try:
         with open(path, "rb") as file:
@@ -286,9 +300,6 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
     is_heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
     if is_heic and not _learn_heic():
         raise PhotoError(f"{name}: {_NEEDS_HEIC}")
-    # Our own limit decides, and what Pillow warns of in odd metadata is dropped anyway. (Not in a
-    # `catch_warnings`: threads would restore each other's filters.)
-    warnings.filterwarnings("ignore", module="PIL")
     Image.init()
     try:
         with Image.open(file, formats=[kind for kind in _READ if kind in Image.OPEN]) as image:
@@ -299,11 +310,16 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
                     f"{max_megapixels:g}; shrink the photo first, or raise the limit "
                     "(--max-megapixels)"
                 )
+            if why := _refusal(image):
+                raise PhotoError(f"{name}: {why}")
             return _decoded(image)
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not an image that can be read") from error
-    except Image.DecompressionBombError as error:
-        raise PhotoError(f"{name}: far too many pixels; shrink the photo first") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PhotoError(
+            f"{name}: far too many pixels for Pillow; shrink the photo first, or lift its limit "
+            "(PIL.Image.MAX_IMAGE_PIXELS = None)"
+        ) from error
     except MemoryError as error:
         raise PhotoError(f"{name}: does not fit in memory; shrink the photo first") from error
     except _DAMAGED as error:
@@ -322,20 +338,30 @@ def _learn_heic() -> bool:
     return True
 
 
+def _refusal(image: Image.Image) -> str | None:
+    """Return why an image that can be decoded is no photo."""
+    if getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & 1:
+        return "a raw photo, or another whose first picture is but a preview; develop it first"
+    if image.mode == "F" or (image.format == "TIFF" and image.mode == "I"):
+        return "its numbers do not tell which of them is white; save it with 8 or 16 bits first"
+    return None
+
+
 def _decoded(image: Image.Image) -> Photo:
-    losses = _losses(image)  # before anything decodes it, which forgets its depth
+    depth = _depth(image)  # before anything decodes it, which forgets its depth
+    losses = _losses(image, depth)
     exif = _exif(image)
     image.load()
     # Asked for after loading, at which Pillow turns a TIFF, and only a TIFF, upright itself.
     orientation = image.getexif().get(ExifTags.Base.Orientation) if exif else None
-    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     # Of these, the pixels become another kind of colour than the profile speaks of.
     converted = image.mode in ("CMYK", "LAB", "HSV", "YCbCr")
     profile = image.info.get("icc_profile")
     has_alpha = image.has_transparency_data
     form = _own_format(image)
     if image.mode.startswith("I"):
-        image = _eight_bits(image)
+        image = _eight_bits(image, depth)
     elif image.mode == "CMYK":
         image = _light(image, profile)
     wanted = "RGBA" if has_alpha else "RGB"
@@ -348,10 +374,12 @@ def _decoded(image: Image.Image) -> Photo:
     return Photo(pixels, alpha, grey, None if converted else profile, notes, form, losses)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return a grey image of 16 bits with 8 of them, and with the grey that stands for nothing."""
+def _eight_bits(image: Image.Image, depth: int) -> Image.Image:
+    """Return a deep grey image with 8 bits, and with the grey that stands for nothing."""
     deep = np.asarray(image)
-    shallow = Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
+    # Of others than these of TIFF, Pillow makes 16 bits.
+    shift = 4 if depth == 12 and image.format == "TIFF" else 8
+    shallow = Image.fromarray((deep >> shift).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         opaque = deep != image.info["transparency"]
         shallow.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
@@ -372,13 +400,23 @@ def _own_format(image: Image.Image) -> str:
     return next((name for name, form in _FORMATS.items() if form.name == kind), "png")
 
 
-def _losses(image: Image.Image) -> tuple[str, ...]:
+def _depth(image: Image.Image) -> int:
+    """Return the bits of a colour in an image's file, 8 where Pillow does not tell."""
+    depth = int(image.info.get("bit_depth") or 8)  # of HEIC
+    for codec, _, _, how in getattr(image, "tile", ()):
+        if codec.startswith("ppm") and isinstance(how, tuple):
+            depth = int(how[-1]).bit_length()  # it ends with what is white
+        depth = next((bits for bits in (12, 16) if f";{bits}" in str(how)), depth)
+    return depth
+
+
+def _losses(image: Image.Image, depth: int) -> tuple[str, ...]:
     losses = []
     # An MPO's other pictures are previews and depth maps, not frames.
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
         losses.append(f"only the first of {frames} frames")
-    if ";16" in image.mode or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
-        losses.append("8 of 16 bits")
+    if depth > 8:
+        losses.append(f"8 of {depth} bits")
     return tuple(losses)
 
 

@@ -155,15 +155,16 @@ class Protector:
         """Return a batch of faces protected.
 
         Args:
-            faces: (N, 3, 128, 128) float32 in [-1, 1], framed as the paper does; the result stays
-                within the defense's epsilon of them.
+            faces: (N, 3, 128, 128) float32 in [-1, 1], framed as the paper does; the result, also
+                float32, stays within the defense's epsilon of them.
 
         Raises:
             ValueError: they are of another shape, or not within [-1, 1].
         """
+        faces = np.asarray(faces, np.float32)
         if not (np.abs(faces) <= 1).all():  # nor is anything that is no number
             raise ValueError("expected faces on the scale [-1, 1]: bytes / 127.5 - 1")
-        return self.defense.protect(faces)
+        return self.defense.protect(faces) if len(faces) else faces.copy()
 
     def _protected(
         self, photo: NDArray[np.uint8], squares: tuple[Square, ...]

@@ -184,8 +184,9 @@ class FaceDefense(Protocol):
 class OnnxDefense(_Network):
     """A perturbation generator: the learned defense.
 
-    The file's metadata says how far a pixel may move (``epsilon``, on the scale [-1, 1]) and, of
-    an ablation, ``without`` which term of the loss it was trained.
+    The file's metadata says how far a pixel may move (``epsilon``, on the scale [-1, 1]), after how
+    many steps of how many faces it was exported (``budget``; older files do not), and of an
+    ablation, ``without`` which term of the loss it was trained.
 
     Raises:
         WeightsError: the file is absent, damaged, or not a defense.
@@ -204,6 +205,7 @@ class OnnxDefense(_Network):
                 f"{path}: its metadata names no epsilon; export it with `unmorph export`"
             ) from error
         self.without: str | None = metadata.get("without") or None
+        self.budget: str | None = metadata.get("budget") or None
 
     def protect(self, faces: Floats) -> Floats:
         """Return the protected faces, within epsilon of ``faces`` and within [-1, 1]."""

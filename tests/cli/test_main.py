@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,20 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_installed_extra() -> None:
     require_torch()
+
+
+def test_names_that_are_no_text_of_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
+    code = "from unmorph.cli import main; main()"
+    for encoding, shown in (
+        ("utf-8:strict", rb"caf\udce9.jpg"),
+        ("utf-8:surrogateescape", b"\xe9"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "protect", str(tmp_path), "--dry-run"],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert shown in done.stdout

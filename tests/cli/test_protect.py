@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -355,6 +356,40 @@ def test_dry_run_writes_nothing(folder: Path, protect: Run) -> None:
     assert not out.exists()
 
 
+def test_dry_run_tells_what_would_fail(folder: Path, protect: Run) -> None:
+    photo = portrait_at(folder / "a.jpg")
+    out = folder.parent / "out"
+    mine = portrait_at(out / "a.png")
+    result = protect(folder, "-o", out, "--dry-run")
+    assert result.exit_code == 1
+    assert result.output == (
+        f"unmorph: {photo}: {mine} is there already: name another --out, or replace it with "
+        "--overwrite\n"
+    )
+    assert protect(folder, "-o", out, "--dry-run", "--overwrite").exit_code == 0
+    assert protect(folder, "-o", out, "--overwrite").exit_code == 0
+    result = protect(folder, "-o", out, "--dry-run", "--format", "png", "--again")
+    assert result.output == f"{photo} -> {mine}\n"
+    result = protect(photo, "-o", photo, "--format", "jpeg", "--dry-run")
+    assert result.exit_code == 1
+    assert "is an original" in result.output
+
+
+def test_says_that_a_single_photo_is_done(folder: Path, protect: Run) -> None:
+    photo = portrait_at(folder / "a.jpg")
+    assert protect(folder).exit_code == 0
+    result = protect(folder)
+    assert result.output == f"{photo}: unchanged, 1 face -> {folder / 'a-protected.png'}\n"
+
+
+@pytest.mark.parametrize(("asked", "cores"), [(None, 3), (None, 20), (5, 20)])
+def test_cores(asked: int | None, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system has none")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert cli_protect._cores(asked) == (asked or min(cores, 8))
+
+
 def test_json(folder: Path, protect: Run) -> None:
     portrait_at(folder / "a.jpg")
     landscape_at(folder / "b.png")
@@ -466,6 +501,23 @@ def test_pipe_without_a_photo(folder: Path, defense_file: Path) -> None:
     empty = landscape_at(folder / "empty.png").read_bytes()
     result = through_pipe(defense_file, empty)
     assert (result.exit_code, result.stdout) == (4, "")
+
+
+def test_pipe_with_json(folder: Path, protect: Run, defense_file: Path) -> None:
+    photo = portrait_at(folder / "a.png")
+    result = through_pipe(defense_file, photo.read_bytes(), "-o", str(folder / "b.png"), "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["target"] == str(folder / "b.png")
+    result = protect(photo, "-o", "-", "--json")
+    assert json.loads(result.stderr)["status"] == "protected"
+    assert decode(result.stdout_bytes, "stdout").format == "png"
+    result = through_pipe(defense_file, b"hello", "-o", str(folder / "c.png"), "--json")
+    assert result.exit_code == 1
+    record = json.loads(result.stdout)
+    assert (record["source"], record["status"], record["target"]) == ("-", "failed", None)
+    assert result.stderr == f"unmorph: {record['error']}\n"
+    result = through_pipe(defense_file, photo.read_bytes(), "-o", str(folder / "b.png"), "--json")
+    assert "is there already" in json.loads(result.stdout)["error"]
 
 
 def test_same_names_stay_apart(folder: Path, protect: Run) -> None:

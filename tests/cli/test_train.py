@@ -124,13 +124,16 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     defense = OnnxDefense(tmp_path / "defense.onnx", threads=1)
     assert (defense.epsilon, defense.without) == (0.07, "L_pix")
+    assert defense.budget == "2 steps of 2"
     faces = (example_faces(1) / 2).numpy()  # so that no perturbation is cut off
     assert 0 < np.abs(defense.protect(faces) - faces).max() <= 0.07 + 1e-6
 
     more = ("--mean-with", str(tmp_path / "defense.onnx"), "--amplify", "0.5")
     result = export("defense", checkpoint, tmp_path / "mean.onnx", *more)
     assert result.exit_code == 0, result.output
-    mean = OnnxDefense(tmp_path / "mean.onnx", threads=1).protect(faces) - faces
+    mean_defense = OnnxDefense(tmp_path / "mean.onnx", threads=1)
+    assert mean_defense.budget is None
+    mean = mean_defense.protect(faces) - faces
     np.testing.assert_allclose(mean, (defense.protect(faces) - faces) / 2, rtol=0.05, atol=1e-5)
     wrong = export("defense", checkpoint, tmp_path / "wrong.onnx", "--mean-with", str(network))
     assert wrong.exit_code == 1

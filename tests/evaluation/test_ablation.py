@@ -66,5 +66,22 @@ def test_report_says_whether_a_term_earns_its_place(
     records = [found(without, network("bare", "L_feat")), found(FULL, network("full"))]
     note = ablation_section(records).note
     assert f"On CelebA (1,999) without L_feat {said}" in note
-    assert "No record says how long a network was trained" in note
+    assert "Not all of these networks' files say how long they were trained." in note
     assert "without L_feat" not in ablation_section(records[:1]).note
+
+
+@pytest.mark.parametrize(
+    ("budgets", "said"),
+    [
+        (("9 steps of 8", "9 steps of 8"), "All were trained for 9 steps of 8 faces."),
+        (("9 steps of 8", "7 steps of 8"), "not trained alike, but for 9 steps of 8, 7 steps of 8"),
+    ],
+)
+def test_report_says_whether_budgets_are_alike(
+    found: Found, budgets: tuple[str, str], said: str
+) -> None:
+    records = [
+        found(FULL, {**network(name, without), "budget": budget})
+        for name, without, budget in zip(("bare", "full"), ("L_feat", None), budgets, strict=True)
+    ]
+    assert said in ablation_section(records).note

@@ -17,7 +17,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib
+import io
 import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,4 +97,7 @@ _register()
 
 def main() -> None:
     """Run the command line (the ``unmorph`` entry point)."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name need not be text that they can show
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     app()

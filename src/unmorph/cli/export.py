@@ -75,7 +75,12 @@ def defense(
     network.load_mean_(mean_with or [], own=True)
     network.amplify_(amplify)
     inputs = {"faces": example_faces()}
-    metadata = {"epsilon": repr(config.epsilon), "without": config.without}
+    metadata = {
+        "epsilon": repr(config.epsilon),
+        "without": config.without,
+        # A mean has had more than its own run.
+        "budget": "" if mean_with else f"{state['step']:,} steps of {config.batch_size}",
+    }
     difference = export_onnx(
         network, output, inputs=inputs, outputs=["perturbation"], metadata=metadata
     )

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -193,7 +193,7 @@ def _files(
     as_json: bool,
 ) -> None:
     from unmorph import album, batch
-    from unmorph.journal import NO_FACE, PLANNED, Outcome
+    from unmorph.journal import NO_FACE
     from unmorph.photo import WRITABLE
 
     found = album.search(photos, out)
@@ -202,14 +202,13 @@ def _files(
     journals = batch.journals_for(jobs, settings, defense)
     known = [None] * len(jobs) if again else list(batch.unchanged(jobs, journals))
     todo = [job for job, outcome in zip(jobs, known, strict=True) if outcome is None]
-    outcomes: Iterable[Outcome]
+    batch.refuse_unwritable(todo)
+    originals = [job.source for job in jobs]
     if dry_run:
-        outcomes = (Outcome(str(job.source), PLANNED, str(job.target)) for job in todo)
+        outcomes = batch.planned(todo, journals, overwrite=overwrite, originals=originals)
     else:
-        batch.refuse_unwritable(todo)
-        cores = workers or min(os.cpu_count() or 1, _WORKERS)
+        cores = _cores(workers)
         at_once = min(cores, len(todo)) or 1
-        originals = [job.source for job in jobs]
         outcomes = _outcomes(todo, settings, journals, load, cores, at_once, overwrite, originals)
     counts: dict[str, int] = {}
     failures: list[str] = []
@@ -219,7 +218,7 @@ def _files(
                 counts[outcome.status] = counts.get(outcome.status, 0) + 1
                 if as_json:
                     say(json.dumps(dataclasses.asdict(outcome)))
-                elif outcome.status == NO_FACE:
+                elif outcome.status == NO_FACE or len(jobs) == 1:
                     say(_line(outcome))
             for outcome in outcomes:
                 counts[outcome.status] = counts.get(outcome.status, 0) + 1
@@ -240,7 +239,7 @@ def _files(
         typer.echo(f"{len(jobs)} photos: " + ", ".join(f"{n} {s}" for s, n in counts.items()))
     if found.passed_over:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.passed_over.items()))
-        typer.echo(f"passed over, as no photos that can be read: {kinds}", err=True)
+        typer.echo(f"passed over: {kinds}", err=True)
     for failure in failures:
         typer.echo(f"unmorph: {failure}", err=True)
     if failures or NO_FACE in counts:
@@ -279,10 +278,9 @@ def _pipe(
     as_json: bool,
 ) -> None:
     """Protect one photo where at least one end is a pipe."""
-    from unmorph import batch
     from unmorph.errors import PhotoError
-    from unmorph.files import write_whole
-    from unmorph.photo import WRITABLE, decode, read
+    from unmorph.journal import FAILED, NO_FACE, Outcome
+    from unmorph.photo import WRITABLE
 
     form = settings.format
     if out == _PIPE:
@@ -293,9 +291,33 @@ def _pipe(
     elif form not in (None, WRITABLE[out.suffix.lower()]):
         raise typer.BadParameter(f"{out} is not what a file in the format {form} is called")
     else:
-        form = WRITABLE[out.suffix.lower()]
-        if not overwrite:
-            batch.refuse_existing(photo, out)
+        settings = dataclasses.replace(settings, format=WRITABLE[out.suffix.lower()])
+
+    def say(outcome: Outcome) -> None:
+        line = json.dumps(dataclasses.asdict(outcome)) if as_json else _line(outcome)
+        typer.echo(line, err=out == _PIPE)  # beside a photo on stdout there is no room for text
+
+    try:
+        outcome = _piped(photo, out, settings, load, _cores(workers), overwrite)
+    except PhotoError as error:
+        if as_json:
+            say(Outcome(str(photo), FAILED, error=str(error)))
+        raise
+    say(outcome)
+    if outcome.status == NO_FACE:
+        raise typer.Exit(_NO_FACE)
+
+
+def _piped(
+    photo: Path, out: Path, settings: Settings, load: Load, cores: int, overwrite: bool
+) -> Outcome:
+    from unmorph import batch
+    from unmorph.errors import PhotoError
+    from unmorph.files import write_whole
+    from unmorph.photo import decode, read
+
+    if out != _PIPE and out.exists() and not overwrite:
+        raise batch.is_there(photo, out)
     start = time.perf_counter()
     if photo == _PIPE:
         given = sys.stdin.buffer.read()
@@ -303,40 +325,51 @@ def _pipe(
     else:
         source = read(photo, max_megapixels=settings.max_megapixels)
         size = photo.stat().st_size
-    form = form or source.format
+    form = settings.format or source.format
     _refuse_quality(settings, {form})
-    protector = load(threads=workers)
+    protector = load(threads=cores)
     name = "stdin" if photo == _PIPE else str(photo)
     data, outcome = batch.protect_photo(protector, source, name, settings, form)
     if data is not None and out == _PIPE:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     elif data is not None:
-        write_whole(out, data, PhotoError)
-    outcome = dataclasses.replace(
+        try:
+            write_whole(out, data, PhotoError, replace=overwrite)
+        except FileExistsError:  # another program has written it meanwhile
+            raise batch.is_there(photo, out) from None
+    return dataclasses.replace(
         outcome,
         source=str(photo),
         target=None if data is None else str(out),
         bytes_before=size,
         seconds=time.perf_counter() - start,
     )
-    # Beside a photo on stdout there is no room for text.
-    typer.echo(json.dumps(dataclasses.asdict(outcome)) if as_json else _line(outcome), err=True)
-    if data is None:
-        raise typer.Exit(_NO_FACE)
+
+
+def _cores(asked: int | None) -> int:
+    """Return how many cores to use: by default all that this process may, but not too many."""
+    if asked is not None:
+        return asked
+    has_affinity = hasattr(os, "sched_getaffinity")
+    there = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(there, _WORKERS)
 
 
 def _line(outcome: Outcome) -> str:
     """Return what to say of a photo."""
-    from unmorph.journal import NO_FACE, PLANNED
+    from unmorph.journal import NO_FACE, PLANNED, UNCHANGED
 
     if outcome.status == PLANNED:
         return f"{outcome.source} -> {outcome.target}"
+    faces = f"{outcome.faces} face{'s' if outcome.faces > 1 else ''}"
     parts = []
     if outcome.status == NO_FACE:
         parts.append("no face found, nothing written")
+    elif outcome.status == UNCHANGED:
+        parts += ["unchanged", faces]
     else:
-        parts.append(f"{outcome.faces} face{'s' if outcome.faces > 1 else ''}")
+        parts.append(faces)
         parts.append("no change" if outcome.psnr is None else f"{outcome.psnr:.1f} dB")
         if outcome.seconds:
             parts.append(f"{outcome.seconds:.2f} s")

@@ -39,9 +39,10 @@ class LearnedDefense(Defense):
         return torch.from_numpy(protected).to(faces.device)
 
     def about(self) -> dict[str, Any]:
-        """Return what a record says: epsilon, which file it is, what its loss was without."""
-        path, without = self.network.path, self.network.without
-        return {**super().about(), **identity(path), "without": without}
+        """Return what a record says: epsilon, which file it is, how and how long it was trained."""
+        network = self.network
+        about = {**super().about(), **identity(network.path), "without": network.without}
+        return {**about, "budget": network.budget} if network.budget else about
 
 
 def _generator(weights: str) -> LearnedDefense:

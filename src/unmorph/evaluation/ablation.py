@@ -22,10 +22,8 @@ _ERRORS = 2
 
 _NOTE = f"""\
 L2 of generators trained without one term of their loss, and with all ("none"); they take no part in
-tables 1 to 3. No record says how long a network was trained: only those of one configuration have
-one budget (ours have that of configs/defense/ablation.toml). A difference counts where it exceeds
-{_ERRORS} of its standard errors, and a term earns its place where the L2 of table 1 or of table 2
-is worse without it."""
+tables 1 to 3. A difference counts where it exceeds {_ERRORS} of its standard errors, and a term
+earns its place where the L2 of table 1 or of table 2 is worse without it."""
 
 
 def ablation_records(records: Sequence[Record]) -> list[Record]:
@@ -62,8 +60,19 @@ def ablation_section(records: Sequence[Record]) -> Section:
             if full and record.defense.get("without"):
                 verdicts.append(_verdict(record, full[-1]))
     return Section(
-        "Table 4: ablation", " ".join([_NOTE, *verdicts]), filled([*headings, "s"], rows)
+        "Table 4: ablation",
+        " ".join([_NOTE, _budget(records), *verdicts]),
+        filled([*headings, "s"], rows),
     )
+
+
+def _budget(records: Sequence[Record]) -> str:
+    """Say how long the networks were trained, all of them alike or not."""
+    budgets = dict.fromkeys(record.defense.get("budget") for record in records)
+    if None in budgets:
+        return "Not all of these networks' files say how long they were trained."
+    alike = "All were trained for" if len(budgets) == 1 else "They were not trained alike, but for"
+    return f"{alike} {', '.join(map(str, budgets))} faces."
 
 
 def _row(record: Record) -> list[str]:
