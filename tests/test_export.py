@@ -52,9 +52,9 @@ def check_tensors(network: nn.Module, path: Path) -> None:
     assert {stored[name] for name in state} == {onnx.TensorProto.FLOAT16}
 
 
-@pytest.mark.parametrize("smooth", [0.0, 1.0])
-def test_defense(tmp_path: Path, smooth: float) -> None:
-    network = trained(PerturbationGenerator(4, epsilon=0.07, smooth=smooth))
+@pytest.mark.parametrize(("smooth", "detail"), [(0.0, 0.0), (1.0, 0.0), (0.0, 8.0), (1.0, 8.0)])
+def test_defense(tmp_path: Path, smooth: float, detail: float) -> None:
+    network = trained(PerturbationGenerator(4, epsilon=0.07, smooth=smooth, detail=detail))
     path = tmp_path / "new" / "defense.onnx"
     metadata = {"epsilon": repr(network.epsilon)}
     inputs = {"faces": example_faces()}

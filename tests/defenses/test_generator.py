@@ -86,6 +86,26 @@ def test_smoothed_it_holds_low_frequencies_alone() -> None:
     torch.testing.assert_close(after.mean(), before.mean(), rtol=0.05, atol=0)
 
 
+def test_with_its_casts_taken_away_it_holds_detail_alone() -> None:
+    """The same weights: what is finer stays as it was, what is coarser goes."""
+    torch.manual_seed(0)
+    plain, fine = PerturbationGenerator(2).eval(), PerturbationGenerator(2, detail=4.0).eval()
+    fine.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        before, after = (network(random_faces()) for network in (plain, fine))
+
+    def spectrum(perturbation: torch.Tensor, far: bool) -> torch.Tensor:
+        frequency = torch.fft.fftfreq(128).abs()
+        distance = torch.hypot(frequency[:, None], frequency)
+        # Well off the border, where the Gaussian knows no further pixels.
+        middle = perturbation * torch.hann_window(128)[:, None] * torch.hann_window(128)
+        chosen = distance > 0.15 if far else distance < 0.01
+        return torch.fft.fft2(middle)[..., chosen]
+
+    torch.testing.assert_close(spectrum(after, True), spectrum(before, True), rtol=0.05, atol=1e-2)
+    assert spectrum(after, False).abs().mean() < 0.2 * spectrum(before, False).abs().mean()
+
+
 def test_faces_are_protected_one_by_one() -> None:
     torch.manual_seed(0)
     defense = PerturbationGenerator(2).eval()

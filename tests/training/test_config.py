@@ -67,6 +67,7 @@ def test_tables_become_stages(tmp_path: Path) -> None:
         ("max_width = 0", "max_width = 0: must be positive"),
         ("lambda_ssim = -1", "lambda_ssim = -1.0: must not be negative"),
         ("smooth = -1", "smooth = -1.0: must not be negative"),
+        ("detail = -1", "detail = -1.0: must not be negative"),
         ("decay = 'never'", "decay = 'never': choose one of constant, cosine, linear"),
         ("precision = 'fp16'", "precision = 'fp16': choose one of fp32, bf16"),
         ("width 3", "not valid TOML"),

@@ -70,7 +70,9 @@ def defense(
     from unmorph.training.config import DefenseConfig
 
     state, config = load_checkpoint(checkpoint, DefenseConfig)
-    network = PerturbationGenerator(config.width, config.epsilon, config.max_width, config.smooth)
+    network = PerturbationGenerator(
+        config.width, config.epsilon, config.max_width, config.smooth, config.detail
+    )
     network.load_state_dict(state["average"])
     network.load_mean_(mean_with or [], own=True)
     network.amplify_(amplify)

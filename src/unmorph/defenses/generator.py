@@ -47,8 +47,8 @@ class PerturbationGenerator(Defense):
     convolutions with skip connections, 128x128 down to 1x1 and back.
 
     The output is ``epsilon * tanh(.)``, so ``|P(x)| <= epsilon`` by construction
-    (equal only where float32 rounds the tangent to 1). A blur after it that an export has rounded
-    may add two parts in ten thousand, which `bounded` cuts off.
+    (equal only where float32 rounds the tangent to 1). What filters after it add, `bounded` cuts
+    off.
 
     Args:
         width: channels of the first level; the next have 2, 4, then 8 times as many. The paper
@@ -58,11 +58,14 @@ class PerturbationGenerator(Defense):
             lie in the deep levels, nearly all the work in the first.
         smooth: standard deviation in pixels of the Gaussian that the perturbation goes through
             last, which leaves it low frequencies; 0: none. Not in the paper.
+        detail: standard deviation in pixels of another, whose part is then taken away: casts of
+            colour show, and a deepfake is hardly stopped by them; 0: none. Not in the paper.
     """
 
-    #: The Gaussian as the matrix that blurs each row and column. Its name has no dot, by which
-    #: `unmorph.weights.tensors` tells that it is not learned.
+    #: The Gaussians as matrices that blur each row and column. Their names have no dot, by which
+    #: `unmorph.weights.tensors` tells that they are not learned.
     blur: Tensor
+    coarse: Tensor
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class PerturbationGenerator(Defense):
         epsilon: float = 0.05,
         max_width: int | None = None,
         smooth: float = 0.0,
+        detail: float = 0.0,
     ) -> None:
         super().__init__(epsilon)
         self.width = width
@@ -84,12 +88,19 @@ class PerturbationGenerator(Defense):
         self.smooth = smooth
         if smooth:
             self.register_buffer("blur", torch.tensor(gaussian(SIZE, smooth)), persistent=False)
+        self.detail = detail
+        if detail:
+            self.register_buffer("coarse", torch.tensor(gaussian(SIZE, detail)), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Return the perturbation P(x), (N, 3, 128, 128) in [-epsilon, epsilon]."""
+        """Return the perturbation P(x), (N, 3, 128, 128), within epsilon but for its filters."""
         x = self.last(self.levels(self.first(faces)))
         perturbation: Tensor = self.epsilon * torch.tanh(x)
-        return self.blur @ perturbation @ self.blur.T if self.smooth else perturbation
+        if self.smooth:
+            perturbation = self.blur @ perturbation @ self.blur.T
+        if self.detail:
+            perturbation = perturbation - self.coarse @ perturbation @ self.coarse.T
+        return perturbation
 
     @torch.no_grad()
     def amplify_(self, factor: float) -> None:

@@ -154,8 +154,8 @@ class DefenseConfig:
     Attributes:
         deepfakes: the registered deepfakes to defend against, and what L_adv counts for each; a
             label after a colon ("stargan:other") tells several networks of one kind apart.
-        width, max_width, smooth: channels of the U-Net's first level, the most of any, and by how
-            many pixels the perturbation is blurred (`unmorph.defenses.PerturbationGenerator`).
+        width, max_width, smooth, detail: channels of the U-Net's first level, the most of any, and
+            what filters the perturbation (`unmorph.defenses.PerturbationGenerator`).
         epsilon: bound of the perturbation on [-1,1].
         steps, batch_size, learning_rate: as in the paper by default.
         decay: ``constant``, ``cosine`` or ``linear``.
@@ -180,7 +180,7 @@ class DefenseConfig:
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
             one another; one is drawn for each face.
         amplify_start: factor of the perturbation of the defense that the run starts from
-            (--start-from): what ``smooth`` or another ``epsilon`` takes from it.
+            (--start-from): what ``smooth``, ``detail`` or another ``epsilon`` takes from it.
         fixed_statistics: whether batch normalisation keeps the statistics of that defense: small
             batches tell them badly.
         ema: decay of the moving average of the weights; the average is what is exported.
@@ -191,6 +191,7 @@ class DefenseConfig:
     width: int = 64
     max_width: int | None = None
     smooth: float = 0.0
+    detail: float = 0.0
     epsilon: float = 0.05
     steps: int = 200_000
     batch_size: int = 16
@@ -225,7 +226,7 @@ class DefenseConfig:
         if self.max_width is not None:
             _positive(self, "max_width")
         _not_negative(self, "lambda_mag", "lambda_adv", "lambda_feat", "lambda_ssim", "muon")
-        _not_negative(self, "smooth")
+        _not_negative(self, "smooth", "detail")
         if self.without:
             _one_of("without", self.without, LOSS_TERMS)
         if self.without and self.psnr is not None:

@@ -92,7 +92,7 @@ class DefenseTrainer:
         torch.manual_seed(config.seed)
         self.random = torch.Generator().manual_seed(config.seed)
         defense = PerturbationGenerator(
-            config.width, config.epsilon, config.max_width, config.smooth
+            config.width, config.epsilon, config.max_width, config.smooth, config.detail
         )
         self.defense = channels_last(defense).to(self.device)
         self.average = copy.deepcopy(self.defense)
