@@ -135,6 +135,26 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     assert mean_defense.budget is None
     mean = mean_defense.protect(faces) - faces
     np.testing.assert_allclose(mean, (defense.protect(faces) - faces) / 2, rtol=0.05, atol=1e-5)
+    # From the export, that of the mean is the same; without its casts it has no mean.
+    result = export("defense", tmp_path / "defense.onnx", tmp_path / "again.onnx", *more)
+    assert result.exit_code == 0, result.output
+    found = OnnxDefense(tmp_path / "again.onnx", threads=1)
+    assert (found.without, found.budget) == ("L_pix", None)
+    np.testing.assert_allclose(found.protect(faces) - faces, mean, atol=1e-6)
+    fine = ("--detail", "4")
+    result = export("defense", tmp_path / "defense.onnx", tmp_path / "fine.onnx", *fine)
+    assert result.exit_code == 0, result.output
+    found = OnnxDefense(tmp_path / "fine.onnx", threads=1)
+    assert found.budget == "2 steps of 2"
+    casts = (found.protect(faces) - faces).mean((2, 3))
+    assert np.abs(casts).max() < 0.1 * np.abs((defense.protect(faces) - faces).mean((2, 3))).max()
+    wrong = export("defense", tmp_path / "fine.onnx", tmp_path / "wrong.onnx")
+    assert wrong.exit_code == 1
+    assert "filters its perturbation; export it from its checkpoint" in " ".join(
+        wrong.output.split()
+    )
+    wrong = export("defense", network, tmp_path / "wrong.onnx")
+    assert wrong.exit_code == 1
     wrong = export("defense", checkpoint, tmp_path / "wrong.onnx", "--mean-with", str(network))
     assert wrong.exit_code == 1
     assert "stargan.onnx: not an exported defense of width" in " ".join(wrong.output.split())

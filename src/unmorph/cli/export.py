@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from unmorph.cli._extras import require_torch
+
+if TYPE_CHECKING:
+    from unmorph.defenses import PerturbationGenerator
 
 app = typer.Typer(
     no_args_is_help=True, help="Write a training checkpoint as the ONNX file that unmorph runs."
@@ -51,7 +55,9 @@ def deepfake(
 
 @app.command()
 def defense(
-    checkpoint: Path = _CHECKPOINT,
+    checkpoint: Path = typer.Argument(
+        ..., help="checkpoint.pt of a training run, or an ONNX file exported before."
+    ),
     output: Path = _OUT,
     mean_with: list[Path] | None = typer.Option(
         None,
@@ -61,32 +67,59 @@ def defense(
     amplify: float = typer.Option(
         1.0, min=0.0, help="Factor of the perturbation, which a mean makes smaller."
     ),
+    detail: float | None = typer.Option(
+        None,
+        min=0.0,
+        help="Take away the part of the perturbation that a Gaussian of so many pixels leaves: "
+        "casts of colour. 0: none; by default as in training.",
+    ),
 ) -> None:
     """Export a perturbation generator (the average of its weights)."""
     require_torch()
-    from unmorph.defenses import PerturbationGenerator
     from unmorph.export import example_faces, export_onnx
+
+    opened = _exported if checkpoint.suffix == ".onnx" else _trained
+    network, about = opened(checkpoint, detail)
+    network.load_mean_(mean_with or [], own=True)
+    network.amplify_(amplify)
+    inputs = {"faces": example_faces()}
+    # A mean has had more than the training of one.
+    metadata = {"epsilon": repr(network.epsilon), **about, **({"budget": ""} if mean_with else {})}
+    difference = export_onnx(
+        network, output, inputs=inputs, outputs=["perturbation"], metadata=metadata
+    )
+    _done(output, difference)
+
+
+def _trained(
+    checkpoint: Path, detail: float | None
+) -> tuple[PerturbationGenerator, dict[str, str]]:
+    """Return a run's network, and what its export says of the training."""
+    from unmorph.defenses import PerturbationGenerator
     from unmorph.training.checkpoint import load_checkpoint
     from unmorph.training.config import DefenseConfig
 
     state, config = load_checkpoint(checkpoint, DefenseConfig)
     network = PerturbationGenerator(
-        config.width, config.epsilon, config.max_width, config.smooth, config.detail
+        config.width,
+        config.epsilon,
+        config.max_width,
+        config.smooth,
+        config.detail if detail is None else detail,
     )
     network.load_state_dict(state["average"])
-    network.load_mean_(mean_with or [], own=True)
-    network.amplify_(amplify)
-    inputs = {"faces": example_faces()}
-    metadata = {
-        "epsilon": repr(config.epsilon),
-        "without": config.without,
-        # A mean has had more than its own run.
-        "budget": "" if mean_with else f"{state['step']:,} steps of {config.batch_size}",
-    }
-    difference = export_onnx(
-        network, output, inputs=inputs, outputs=["perturbation"], metadata=metadata
-    )
-    _done(output, difference)
+    budget = f"{state['step']:,} steps of {config.batch_size}"
+    return network, {"without": config.without, "budget": budget}
+
+
+def _exported(path: Path, detail: float | None) -> tuple[PerturbationGenerator, dict[str, str]]:
+    """Return an export's network, and what it says of the training."""
+    from unmorph.defenses import PerturbationGenerator
+    from unmorph.runtime import OnnxDefense
+
+    about = OnnxDefense(path)
+    network = PerturbationGenerator.from_export(path, detail or 0.0)
+    return network, {"without": about.without or "", "budget": about.budget or ""}
 
 
 @app.command()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unmorph.defenses.base import Defense
 from unmorph.errors import WeightsError
 from unmorph.resampling import gaussian
-from unmorph.runtime import SIZE
+from unmorph.runtime import SIZE, OnnxDefense
 from unmorph.weights.tensors import differences, read_tensors
 
 
@@ -91,6 +91,34 @@ class PerturbationGenerator(Defense):
         self.detail = detail
         if detail:
             self.register_buffer("coarse", torch.tensor(gaussian(SIZE, detail)), persistent=False)
+
+    @classmethod
+    def from_export(cls, path: Path, detail: float = 0.0) -> PerturbationGenerator:
+        """Build the network of an exported defense again, in evaluation mode.
+
+        Args:
+            path: the ONNX file.
+            detail: as above; the export itself has no filter.
+
+        Raises:
+            WeightsError: the file is no export of such a network, or filters its perturbation.
+        """
+        exported, weights = OnnxDefense(path), read_tensors(path)
+        try:
+            width = len(weights["first.weight"])
+            deepest = max(len(v) for name, v in weights.items() if ".down.1." in name)
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f"{path}: not an exported perturbation generator") from error
+        network = cls(width, exported.epsilon, min(deepest, 8 * width)).eval()
+        network.load_mean_([path])
+        faces = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        with torch.no_grad():
+            difference = network.protect(faces) - torch.from_numpy(exported.protect(faces.numpy()))
+        if difference.abs().max() > 1e-4:
+            raise WeightsError(f"{path}: filters its perturbation; export it from its checkpoint")
+        filtered = cls(width, exported.epsilon, min(deepest, 8 * width), detail=detail).eval()
+        filtered.load_state_dict(network.state_dict())
+        return filtered
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return the perturbation P(x), (N, 3, 128, 128), within epsilon but for its filters."""
