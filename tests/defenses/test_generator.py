@@ -100,7 +100,8 @@ def test_with_its_casts_taken_away_it_holds_detail_alone() -> None:
         # Well off the border, where the Gaussian knows no further pixels.
         middle = perturbation * torch.hann_window(128)[:, None] * torch.hann_window(128)
         chosen = distance > 0.15 if far else distance < 0.01
-        return torch.fft.fft2(middle)[..., chosen]
+        found: torch.Tensor = torch.fft.fft2(middle)[..., chosen]
+        return found
 
     torch.testing.assert_close(spectrum(after, True), spectrum(before, True), rtol=0.05, atol=1e-2)
     assert spectrum(after, False).abs().mean() < 0.2 * spectrum(before, False).abs().mean()
