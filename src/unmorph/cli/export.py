@@ -79,7 +79,9 @@ def defense(
     from unmorph.export import example_faces, export_onnx
 
     opened = _exported if checkpoint.suffix == ".onnx" else _trained
-    network, about = opened(checkpoint, detail)
+    network, about = opened(checkpoint)
+    if detail is not None:
+        network.take_casts_(detail)
     network.load_mean_(mean_with or [], own=True)
     network.amplify_(amplify)
     inputs = {"faces": example_faces()}
@@ -91,9 +93,7 @@ def defense(
     _done(output, difference)
 
 
-def _trained(
-    checkpoint: Path, detail: float | None
-) -> tuple[PerturbationGenerator, dict[str, str]]:
+def _trained(checkpoint: Path) -> tuple[PerturbationGenerator, dict[str, str]]:
     """Return a run's network, and what its export says of the training."""
     from unmorph.defenses import PerturbationGenerator
     from unmorph.training.checkpoint import load_checkpoint
@@ -101,24 +101,20 @@ def _trained(
 
     state, config = load_checkpoint(checkpoint, DefenseConfig)
     network = PerturbationGenerator(
-        config.width,
-        config.epsilon,
-        config.max_width,
-        config.smooth,
-        config.detail if detail is None else detail,
+        config.width, config.epsilon, config.max_width, config.smooth, config.detail
     )
     network.load_state_dict(state["average"])
     budget = f"{state['step']:,} steps of {config.batch_size}"
     return network, {"without": config.without, "budget": budget}
 
 
-def _exported(path: Path, detail: float | None) -> tuple[PerturbationGenerator, dict[str, str]]:
+def _exported(path: Path) -> tuple[PerturbationGenerator, dict[str, str]]:
     """Return an export's network, and what it says of the training."""
     from unmorph.defenses import PerturbationGenerator
     from unmorph.runtime import OnnxDefense
 
     about = OnnxDefense(path)
-    network = PerturbationGenerator.from_export(path, detail or 0.0)
+    network = PerturbationGenerator.from_export(path)
     return network, {"without": about.without or "", "budget": about.budget or ""}
 
 

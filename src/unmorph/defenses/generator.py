@@ -13,7 +13,7 @@ from unmorph.defenses.base import Defense
 from unmorph.errors import WeightsError
 from unmorph.resampling import gaussian
 from unmorph.runtime import SIZE, OnnxDefense
-from unmorph.weights.tensors import differences, read_tensors
+from unmorph.weights.tensors import differences, load_exported, read_tensors
 
 
 class _Level(nn.Module):
@@ -88,17 +88,14 @@ class PerturbationGenerator(Defense):
         self.smooth = smooth
         if smooth:
             self.register_buffer("blur", torch.tensor(gaussian(SIZE, smooth)), persistent=False)
-        self.detail = detail
-        if detail:
-            self.register_buffer("coarse", torch.tensor(gaussian(SIZE, detail)), persistent=False)
+        self.take_casts_(detail)
 
     @classmethod
-    def from_export(cls, path: Path, detail: float = 0.0) -> PerturbationGenerator:
+    def from_export(cls, path: Path) -> PerturbationGenerator:
         """Build the network of an exported defense again, in evaluation mode.
 
         Args:
-            path: the ONNX file.
-            detail: as above; the export itself has no filter.
+            path: the ONNX file of one without filters.
 
         Raises:
             WeightsError: the file is no export of such a network, or filters its perturbation.
@@ -107,18 +104,16 @@ class PerturbationGenerator(Defense):
         try:
             width = len(weights["first.weight"])
             deepest = max(len(v) for name, v in weights.items() if ".down.1." in name)
-        except (KeyError, ValueError) as error:
+            network = cls(width, exported.epsilon, min(deepest, 8 * width)).eval()
+            load_exported(network, weights)
+        except (KeyError, ValueError, WeightsError) as error:
             raise WeightsError(f"{path}: not an exported perturbation generator") from error
-        network = cls(width, exported.epsilon, min(deepest, 8 * width)).eval()
-        network.load_mean_([path])
         faces = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
         with torch.no_grad():
             difference = network.protect(faces) - torch.from_numpy(exported.protect(faces.numpy()))
         if difference.abs().max() > 1e-4:
             raise WeightsError(f"{path}: filters its perturbation; export it from its checkpoint")
-        filtered = cls(width, exported.epsilon, min(deepest, 8 * width), detail=detail).eval()
-        filtered.load_state_dict(network.state_dict())
-        return filtered
+        return network
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return the perturbation P(x), (N, 3, 128, 128), within epsilon but for its filters."""
@@ -129,6 +124,12 @@ class PerturbationGenerator(Defense):
         if self.detail:
             perturbation = perturbation - self.coarse @ perturbation @ self.coarse.T
         return perturbation
+
+    def take_casts_(self, detail: float) -> None:
+        """Take away from now on what a Gaussian of so many pixels leaves; 0: nothing."""
+        self.detail = detail
+        coarse = torch.tensor(gaussian(SIZE, detail)) if detail else None
+        self.register_buffer("coarse", coarse, persistent=False)
 
     @torch.no_grad()
     def amplify_(self, factor: float) -> None:
