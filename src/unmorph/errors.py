@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UnmorphError(Exception):
     """The root of all errors that this package raises on purpose."""
@@ -32,3 +34,8 @@ class MissingExtraError(UnmorphError):
     """A part of the package needs an optional dependency that is not installed."""
 
     exit_code = 2
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """Return the names that a message lists: the first of them, and that there are more."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")

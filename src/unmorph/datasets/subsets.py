@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from unmorph.datasets.base import FaceDataset
-from unmorph.errors import ConfigError, DataError
+from unmorph.errors import ConfigError, DataError, first_few
 
 #: Faces in each subset, by name.
 SUBSETS = {"paper-100": 100, "paper-200": 200}
@@ -46,10 +46,9 @@ def _listed(dataset: FaceDataset, path: Path) -> FaceDataset:
     places = {PurePosixPath(name).stem: index for index, name in enumerate(dataset.names)}
     names = [name.strip() for name in wanted if name.strip()]
     if absent := [name for name in names if name not in places]:
-        shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
         raise DataError(
             f"{dataset.source.path}: lacks {len(absent)} of the {len(names)} photos that {path} "
-            f"names: {shown}"
+            f"names: {first_few(absent)}"
         )
     return dataset.subset(sorted(places[name] for name in names))
 

@@ -40,7 +40,7 @@ from unmorph.attributes import ATTRIBUTES, are_attributes
 from unmorph.channels.batches import send
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
-from unmorph.errors import ConfigError, DataError
+from unmorph.errors import ConfigError, DataError, first_few
 from unmorph.evaluation.environment import circumstances, now
 from unmorph.evaluation.measures import Measure, load_measures, measure_weights
 from unmorph.evaluation.record import (
@@ -300,10 +300,6 @@ def refuse_present(
         raise AlreadyMeasuredError(path)
 
 
-#: Names that a message lists at most.
-_LISTED = 5
-
-
 def refuse_unreadable(dataset: FaceDataset, limit: int) -> None:
     """Refuse to begin a long run that would stop at a photo that cannot be decoded.
 
@@ -311,10 +307,9 @@ def refuse_unreadable(dataset: FaceDataset, limit: int) -> None:
         DataError: there are some among the first ``limit``; the message names them.
     """
     if wrong := dataset.unreadable(limit):
-        names = ", ".join(wrong[:_LISTED]) + (" ..." if len(wrong) > _LISTED else "")
         raise DataError(
-            f"{dataset.source.path}: {len(wrong)} of its photos cannot be read: {names}; mend or "
-            "remove them, or leave them out with --skip-unreadable"
+            f"{dataset.source.path}: {len(wrong)} of its photos cannot be read: "
+            f"{first_few(wrong)}; mend or remove them, or leave them out with --skip-unreadable"
         )
 
 
