@@ -143,6 +143,16 @@ def test_figures(common: list[str], tmp_path: Path, defense_file: Path) -> None:
         assert picture.info["Description"].startswith("Figure 4: difference of ")
         assert "Blond_Hair" in picture.info["Description"]
 
+    other = tmp_path / "b" / defense_file.name
+    other.parent.mkdir()
+    other.write_bytes(defense_file.read_bytes())
+    clash = ["--defense", defense_file, "--defense", other]
+    wrong = run("figure", "differences", *common, *clash, "-o", tmp_path / "clash.png")
+    assert wrong.exit_code == 2
+    said = f"--defense {defense_file} and --defense {other}: both would be called {other.stem};"
+    assert said in words(wrong)
+    assert not (tmp_path / "clash.png").exists()
+
     failures = tmp_path / "failures.png"
     ways = ["--channel", "none", "--channel", "blur-1", "--limit", 3, "--count", 1]
     done("figure", "failures", *common, "--defense", defense_file, *ways, "-o", failures)
@@ -348,6 +358,24 @@ def test_options_that_would_not_count_are_refused(
     assert said in words(wrong)
 
 
+def test_a_network_keeps_its_epsilon(common: list[str], tmp_path: Path) -> None:
+    for command in (
+        ["tune", "refine-5", "--grid", "steps=1", "--limit", 1, "-o", tmp_path / "x.json"],
+        ["bench-defenses", "--defense", "shipped", "--faces", 1, "-o", tmp_path / "x.json"],
+        ["figure", "edits", "--defense", "shipped", "-o", tmp_path / "x.png"],
+    ):
+        wrong = run(command[0], *command[1:], *common, "--epsilon", 0.1)
+        assert wrong.exit_code == 2
+        assert "has its own, which does not change" in words(wrong)
+
+
+def test_a_record_that_has_no_place_is_told_at_once(common: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wrong = run("evaluate", *common, "-o", tmp_path / "file" / "deep" / "x.json")
+    assert wrong.exit_code == 2
+    assert f"{tmp_path / 'file'} is no folder to write in" in words(wrong)
+
+
 def test_what_is_current_leaves_another_runs_progress(common: list[str], tmp_path: Path) -> None:
     record, progress = tmp_path / "x.json", tmp_path / "x.json.progress.npz"
     command = ["evaluate", *common, "--defense", "none", "--metrics", "l2", "--limit", 1]
@@ -423,11 +451,39 @@ def test_a_plan_goes_on_after_a_failure(common: list[str], tmp_path: Path) -> No
     for wrong, said in (
         ('run = "fly"', "no command 'fly'; choose one of bench-defenses, "),
         ('run = "evaluate"\nwings = 2', "evaluate has no option wings; choose from "),
+        (
+            'run = "train"\nout = "x"',
+            "run = 'train': is a group of commands; choose one of train classifier, train deepfake",
+        ),
     ):
-        plan.write_text(f"[[steps]]\n{wrong}\n")
+        plan.write_text(f'[[steps]]\nrun = "report"\n[[steps]]\n{wrong}\n')
         result = run("experiment", plan)
         assert result.exit_code == 2
-        assert said in result.output
+        assert f"{plan}: step 2: " in words(result)
+        assert said in words(result)
+
+
+def test_a_plan_takes_nothing_stale_by_any_option(common: list[str], tmp_path: Path) -> None:
+    """A file of an earlier run, which a failed command was to make anew, is not gone on with."""
+    plan, stale = tmp_path / "plan.toml", tmp_path / "net.onnx"
+    stale.write_bytes(b"of an earlier run")
+    tune = 'run = "tune"\narguments = ["refine-10"]\ndataset = "folder"\n'
+    taking = [
+        'run = "evaluate"\ndataset = "folder"\noption = ["weights={results}/net.onnx"]\n',
+        'run = "evaluate"\ndataset = "folder"\ndefense = "x:weights={results}/net.onnx,steps=1"\n',
+        'run = "train defense"\ndataset = "folder"\nweights = ["stargan={results}/net.onnx"]\n',
+        f'{tune}grid = ["weights={{results}}/net.onnx"]\n',
+        f'{tune}grid = ["weights=framed,{{results}}/net.onnx"]\n',
+        f'{tune}grid = ["weights={{results}}/net.onnx;framed"]\n',
+    ]
+    plan.write_text(
+        '[[steps]]\nrun = "export defense"\narguments = ["absent.pt"]\n'
+        'output = "{results}/net.onnx"\n' + "".join(f"[[steps]]\n{step}" for step in taking)
+    )
+    result = run("experiment", plan, "--data", f"folder={common[1]}", "--results", tmp_path)
+    assert result.exit_code == 1
+    left = result.output.count("left out: it takes what command 1 was to make")
+    assert left == len(taking), result.output
 
 
 def test_nothing_is_tuned_on_what_is_reported(tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
 
     wrong = export("deepfake", checkpoint, tmp_path)
     assert (wrong.exit_code, "directory" in wrong.output) == (2, True)
+    for name in ("network", "network.ONNX"):
+        wrong = export("deepfake", checkpoint, tmp_path / name)
+        assert wrong.exit_code == 2
+        said = " ".join(wrong.output.replace("│", " ").split())
+        assert "name one that ends in .onnx" in said
+        assert not (tmp_path / name).exists()
     (tmp_path / "taken").touch()
     wrong = export("deepfake", checkpoint, tmp_path / "taken" / "network.onnx")
     assert wrong.exit_code == 1
@@ -225,10 +231,44 @@ def test_a_classifier_is_stopped_resumed_and_exported(
     assert logits.shape == (1, 5)
 
 
+def test_what_would_not_count_is_refused(train: Run, tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.onnx")
+
+    def refused(kind: str, *more: str) -> str:
+        result = train(kind, *more)
+        assert result.exit_code == 2, result.output
+        assert not (tmp_path / "cache").exists()  # at once, not after the work
+        return " ".join(result.output.split())
+
+    for kind in ("deepfake", "defense"):
+        (tmp_path / f"{kind}.toml").write_text("amplify_start = 1.25\n" + CONFIGS[kind])
+        said = refused(kind)
+        assert "amplify_start = 1.25: amplifies what --start-from names" in said
+    (tmp_path / "deepfake.toml").write_text(CONFIGS["deepfake"])
+    for option, use in (("--teacher", "lessons"), ("--guide", "guidance")):
+        said = refused("deepfake", option, absent)
+        assert f"{option} {absent}: no stage of" in said
+        assert f"has {use}; leave it out" in said
+
+
+def test_an_amplified_start_is_resumed_without_it(train: Run, tmp_path: Path) -> None:
+    text = "residual = true\namplify_start = 1.25\n" + CONFIGS["deepfake"]
+    (tmp_path / "deepfake.toml").write_text(text)
+    start = tmp_path / "start.pt"
+    torch.save(Generator(4, repeat_num=1, residual=True).state_dict(), start)
+    result = train("deepfake", "--start-from", str(start))
+    assert result.exit_code == 0, result.output
+    result = train("deepfake", "--resume")
+    assert result.exit_code == 0, result.output
+
+
 def test_errors_are_one_line(train: Run, tmp_path: Path) -> None:
-    result = train("classifier", "--resume")
-    assert result.exit_code == 1
-    assert "run/checkpoint.pt: not a readable checkpoint" in "".join(result.output.split("\n"))
+    for kind in CONFIGS:
+        result = train(kind, "--resume")
+        assert result.exit_code == 2
+        said = " ".join(result.output.split())
+        assert "checkpoint.pt: no checkpoint to go on from; leave out --resume" in said
+        (tmp_path / f"{kind}.toml").unlink()
     (tmp_path / "defense.toml").write_text("deepfakes = { attgan = 1 }\nlambda_feat = 0")
     result = train("defense")
     assert result.exit_code == 2

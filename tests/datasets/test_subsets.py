@@ -8,7 +8,7 @@ import pytest
 
 from unmorph.datasets import subsets
 from unmorph.datasets.base import FaceDataset, PhotoSource
-from unmorph.datasets.subsets import draw, named_subset
+from unmorph.datasets.subsets import draw, named_subset, subset_name
 from unmorph.errors import ConfigError, DataError
 
 
@@ -57,7 +57,7 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_photos_that_a_file_names(tmp_path: Path) -> None:
     every = dataset(tmp_path / "photos", [f"people/{index}.png" for index in range(9)])
     names = tmp_path / "names.txt"
-    names.write_text("7\n2\n\n7\n5\n")
+    names.write_text("7\n2\n\n7 \n5\n")
     found = named_subset(every, str(names))
     assert list(found.names) == ["people/2.png", "people/5.png", "people/7.png"]
     names.write_text("2\n11\n12\n")
@@ -65,3 +65,13 @@ def test_the_photos_that_a_file_names(tmp_path: Path) -> None:
         named_subset(every, str(names))
     with pytest.raises(DataError, match=r"absent\.txt: cannot read it"):
         named_subset(every, str(tmp_path / "absent.txt"))
+
+
+def test_what_records_call_a_subset() -> None:
+    assert subset_name("paper-200", 200) == "paper-200"
+    assert subset_name("my/friends.txt", 3) == "friends"
+    assert subset_name("lfw.txt", 3) == "lfw"
+    lists = sorted((Path(__file__).parents[2] / "configs" / "sets").glob("*.txt"))
+    assert len(lists) == 4
+    for path in lists:
+        assert subset_name(str(path), len(path.read_text().split())) is None

@@ -17,6 +17,7 @@ from unmorph.defenses.base import uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
 from unmorph.samples import PORTRAIT
+from unmorph.weights.store import sha256
 
 LABELS = torch.tensor([[1.0, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
 
@@ -256,6 +257,8 @@ def test_targeted_mode_approaches_a_picture(faces: Tensor, tmp_path: Path) -> No
     protected = defense.protect(faces, LABELS)
     torch.testing.assert_close(protected, faces + 0.05, atol=1e-5, rtol=0)
     assert defense.about()["options"]["picture"] == str(path)
+    assert defense.about()["picture_sha256"] == sha256(path)
+    assert "picture_sha256" not in attack("pgd", Contrast(), steps=1).about()
 
 
 def test_the_bundled_portrait_needs_no_path(faces: Tensor) -> None:

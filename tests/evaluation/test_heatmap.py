@@ -113,6 +113,15 @@ def test_other_networks_and_settings_stand_apart(records: list[Record]) -> None:
     assert panel.defenses == ("mark (epsilon None)", "mark (epsilon 0.02)")
     assert panel.records["blur-2", "mark (epsilon 0.02)"] is weaker
 
+    refined = [
+        replace(record, defense={"name": "refine", "generator": {"sha256": f"{digit}234567890"}})
+        for digit in "ab"
+    ]
+    (panel,) = panels(refined)
+    assert panel.defenses == ("refine (sha256 a2345678)", "refine (sha256 b2345678)")
+    measured = {**record.settings, "metrics": ["l2"], "metric_weights": {"vgg16": "1"}}
+    assert len(panels([record, replace(records[1], settings=measured)])) == 1
+
 
 def pixel(panel: Panel, column: int, row: int) -> tuple[int, ...]:
     picture = np.asarray(draw_panel(panel))

@@ -74,6 +74,8 @@ def test_registered_deepfake_takes_other_weights(tmp_path: Path) -> None:
     assert network.edit(faces(), torch.zeros(2, 5)).shape == (2, 3, 128, 128)
     assert about["name"] == "stargan"
     assert (about["file"], about["sha256"]) == ("tiny-G.ckpt", sha256(path))
+    for name in ("stargan", "stargan-celeba-128"):
+        assert open_deepfake(name, weights=path)[1]["origin"] == "given file"
 
 
 def test_compiled_deepfake_edits_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +163,7 @@ def test_evaluate_and_report(
 
     refused = run.invoke(app, command)
     assert refused.exit_code == 1
-    assert "broken.png; mend or remove them, or leave them out with --skip-unreadable" in " ".join(
+    assert "broken.png; mend or remove them (`unmorph evaluate --skip-unreadable`" in " ".join(
         refused.output.split()
     )
     assert not record.parent.exists()

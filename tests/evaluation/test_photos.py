@@ -210,6 +210,30 @@ def test_stopped_run_goes_on(run: Run, tmp_path: Path) -> None:
         run(progress_file=path, journey=Journey(crop="jitter"))
 
 
+def test_photos_that_cannot_be_read_are_found_before_anything_is_measured(
+    run: Run, album: FaceDataset
+) -> None:
+    Path(album.source.path, "2.png").write_bytes(b"no photo")
+
+    def measured(done: int, total: int) -> None:
+        pytest.fail(f"{done} of {total}")
+
+    with pytest.raises(DataError, match=r"1 of its photos cannot be read: 2\.png; mend or remove"):
+        run(on_progress=measured)
+    run(limit=2)
+
+
+def test_too_few_photos_to_compose_one(subject: Callable[..., Subject], album: FaceDataset) -> None:
+    with pytest.raises(DataError, match=r"album: 3 photos, where one to measure on takes 5"):
+        evaluate_photos(
+            subject(),
+            open_photos("composed", album),
+            Journey(),
+            about_dataset={"name": "folder", **describe_photos(album)},
+            metric_names=("l2",),
+        )
+
+
 def test_no_face_anywhere(run: Run) -> None:
     with pytest.raises(DataError, match="no face was found in any photo"):
         run(limit=1)

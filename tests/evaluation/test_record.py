@@ -104,9 +104,25 @@ def test_a_record_is_current_while_everything_intended_is_in_it(
     assert not is_current(path, "evaluation", {"settings": {"seed": 1}})
     assert not is_current(path, "evaluation", {"settings": {"grid": {"a": ["1"]}}})
     assert not is_current(path, "evaluation", {"absent": 1})
+    assert not is_current(path, "evaluation", {"settings": {"grid": {}}})
+    assert is_current(path, "evaluation", {"settings": {"absent": None}})
+    assert not is_current(path, "evaluation", {"settings": {"seed": None}})
     assert not is_current(path, "timing", {})
     assert not is_current(tmp_path / "absent.json", "evaluation", {})
     path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
     assert not is_current(path, "evaluation", {})
     path.write_text("{")
     assert not is_current(path, "evaluation", {})
+
+
+def test_whoever_took_part_is_told_whole(record: Record, tmp_path: Path) -> None:
+    path, faces = tmp_path / "x.json", {"lists": {"list.txt": "1"}}
+    intended = {"deepfake": record.deepfake, "dataset": {**record.dataset, **faces}}
+    write_record(record, path)
+    assert is_current(path, "evaluation", intended)  # made before records had lists
+    write_record(replace(record, dataset=intended["dataset"]), path)
+    assert is_current(path, "evaluation", intended)
+    other = {**intended, "dataset": {"lists": {"list.txt": "2"}}}
+    assert not is_current(path, "evaluation", other)
+    write_record(replace(record, deepfake={**record.deepfake, "applied": 2}), path)
+    assert not is_current(path, "evaluation", intended)

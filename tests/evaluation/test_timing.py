@@ -104,10 +104,12 @@ def test_a_compiled_deepfake_is_another_run(
     write_record(run(Slow(clock, 1.0)), path)
     assert is_timed(path, methods, dataset, **setting)
     assert not is_timed(path, methods, dataset, **setting, compiled=True)
+    assert not is_timed(path, methods, dataset, **setting, device="cuda")
     record = run(Slow(clock, 1.0), compiled=True)
     assert record.machine["compiled"] is True
     write_record(record, path)
     assert is_timed(path, methods, dataset, **setting, compiled=True)
+    assert not is_timed(path, methods, dataset, **setting)
 
 
 def test_no_face(dataset: FaceDataset) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from torch import Tensor
 from unmorph.attributes import ATTRIBUTES
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
+from unmorph.evaluation.record import write_record
 from unmorph.evaluation.run import Subject
-from unmorph.evaluation.tuning import tune
+from unmorph.evaluation.tables import build_report
+from unmorph.evaluation.tuning import is_tuned, tune
 
 
 def test_the_best_combination_suppresses_most(
@@ -54,6 +57,45 @@ def test_the_best_combination_suppresses_most(
     assert seen == found.trials
     assert found.settings["grid"] == grid
     assert found.defense == {"name": "mark", "epsilon": 2}
+
+
+def test_a_search_says_which_generators_its_refinements_started_from(
+    dataset: FaceDataset, subject: Callable[..., Subject], tmp_path: Path
+) -> None:
+    def build(options: Mapping[str, str], version: str = "1") -> Subject:
+        built = subject()
+        generator = {"file": options["weights"], "sha256": version}
+        built.about["defense"].update(epsilon=2, generator=generator)
+        return built
+
+    grid, about = {"weights": ["a", "b"], "steps": ["1", "2"]}, {"name": "folder"}
+    found = tune(build, grid, dataset, about_dataset=about)
+    assert found.defense["generators"] == [
+        {"file": "a", "sha256": "1"},
+        {"file": "b", "sha256": "1"},
+    ]
+    path = tmp_path / "x.json"
+    write_record(found, path)
+    assert is_tuned(path, build, grid, dataset, about_dataset=about)
+    newer = lambda options: build(options, "2")  # noqa: E731
+    assert not is_tuned(path, newer, grid, dataset, about_dataset=about)
+    fewer = {"weights": ["a", "b"], "steps": ["1"]}
+    assert not is_tuned(path, build, fewer, dataset, about_dataset=about)
+
+
+def test_a_search_in_which_nothing_changes_is_recorded(
+    dataset: FaceDataset, subject: Callable[..., Subject], tmp_path: Path
+) -> None:
+    def build(options: Mapping[str, str]) -> Subject:
+        built = subject(lambda faces, labels: faces)
+        built.about["defense"]["epsilon"] = 0
+        return built
+
+    found = tune(build, {"steps": ["1"]}, dataset, about_dataset={"name": "folder"})
+    assert found.best["input_psnr"] is None
+    write_record(found, tmp_path / "x.json")
+    (table,) = (section.table for section in build_report([found]).sections if section.table)
+    assert dict(zip(table.headings, table.rows[0], strict=True))["PSNR"] == "-"
 
 
 def test_a_deepfake_that_does_nothing_cannot_be_tuned_against(

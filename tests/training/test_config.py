@@ -68,6 +68,18 @@ def test_tables_become_stages(tmp_path: Path) -> None:
         ("lambda_ssim = -1", "lambda_ssim = -1.0: must not be negative"),
         ("smooth = -1", "smooth = -1.0: must not be negative"),
         ("detail = -1", "detail = -1.0: must not be negative"),
+        ("learning_rate = -1", "learning_rate = -1.0: must not be negative"),
+        ("betas = [2, 3]", r"betas = \[2.0, 3.0\]: each must be from 0 and below 1"),
+        ("betas = [0.5, 1]", r"betas = \[0.5, 1.0\]: each must be from 0 and below 1"),
+        ("ema = -1", "ema = -1.0: must be from 0 to 1"),
+        ("psnr = -1e4", "psnr = -10000.0: must be from 0 to 100"),
+        ("psnr = 1e4", "psnr = 10000.0: must be from 0 to 100"),
+        ("seed = -1", "seed = -1: must be from 0 to 9223372036854775807"),
+        (f"seed = {2**63}", f"seed = {2**63}: must be from 0 to "),
+        ("epsilon = nan", "epsilon: expected a finite number, got nan"),
+        ("lambda_adv = inf", "lambda_adv: expected a finite number, got inf"),
+        ("channels.jitter = nan", "channels.jitter: expected a finite number, got nan"),
+        (f"epsilon = {10**400}", "epsilon: expected a finite number, got 1000"),
         ("decay = 'never'", "decay = 'never': choose one of constant, cosine, linear"),
         ("precision = 'fp16'", "precision = 'fp16': choose one of fp32, bf16"),
         ("width 3", "not valid TOML"),
@@ -90,6 +102,26 @@ def test_a_wrong_defense_configuration(tmp_path: Path, text: str, message: str) 
         ("[[stages]]\nsteps = 3", "missing key image_size"),
         ("[[stages]]\nimage_size = 64\nsteps = 3\nstep = 1", "unknown key step;"),
         ("[[stages]]\nimage_size = 64\nsteps = 3\npatches = 3", "patches = 3: must be a power"),
+        ("[[stages]]\nimage_size = 50\nsteps = 3", "image_size = 50: must be a multiple of 16 and"),
+        (
+            "[[stages]]\nimage_size = 50\nsteps = 3\nadversarial = 'none'\npatches = 32",
+            "image_size = 50: must be a multiple of 32 and at least 8",
+        ),
+        ("[[stages]]\nimage_size = 36\nsteps = 3\npatches = 4", "image_size = 36: .* of 8 and"),
+        ("[[stages]]\nimage_size = 4\nsteps = 3", "image_size = 4: must be a multiple of 4 and"),
+        ("[[stages]]\nimage_size = 8\nsteps = 3\ncoarse = 1", "coarse = 1.0: needs faces of at"),
+        ("[[stages]]\nimage_size = 64\nsteps = 3\nlessons = -1", "lessons = -1: must not be neg"),
+        ("[[stages]]\nimage_size = 64\nsteps = 3\nema = -1", "ema = -1.0: must be from 0 to 1"),
+        ("[[stages]]\nimage_size = 64\nsteps = 3\nbetas = [-1, 0]", r"betas = \[-1.0, 0.0\]: each"),
+        (
+            "[[stages]]\nimage_size = 64\nsteps = 3\ngenerator_lr = -1",
+            "generator_lr = -1.0: must not be negative",
+        ),
+        (
+            "[[stages]]\nimage_size = 64\nsteps = 3\ncycle = nan",
+            "cycle: expected a finite number, got nan",
+        ),
+        (f"seed = {2**64}\n[[stages]]\nimage_size = 64\nsteps = 3", "seed = .*: must be from 0"),
         ("[[stages]]\nimage_size = 64\nsteps = 3\nadversarial = 'lsgan'", "adversarial = 'lsgan'"),
         (
             "[[stages]]\nimage_size = 64\nsteps = 3\nadversarial = 'none'\n"
@@ -108,6 +140,26 @@ def test_a_wrong_deepfake_configuration(tmp_path: Path, text: str, message: str)
     path.write_text(text)
     with pytest.raises(ConfigError, match=rf"wrong\.toml: .*{message}"):
         load_config(path, DeepfakeConfig)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate = -1", "learning_rate = -1.0: must not be negative"),
+        ("seed = -1", "seed = -1: must be from 0 to "),
+        ("noise = nan", "noise: expected a finite number, got nan"),
+    ],
+)
+def test_a_wrong_classifier_configuration(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(f"steps = 3\n{text}\n")
+    with pytest.raises(ConfigError, match=rf"wrong\.toml: .*{message}"):
+        load_config(path, ClassifierConfig)
+
+
+@pytest.mark.parametrize(("size", "patches", "depth"), [(128, 2, 6), (96, 2, 5), (20, 4, 2)])
+def test_how_deep_a_discriminator_is(size: int, patches: int, depth: int) -> None:
+    assert DeepfakeStage(size, 1, patches=patches).depth == depth
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ STOPPED = 130
 def _json(output: Path) -> Path:
     if output.suffix.lower() != ".json":
         raise typer.BadParameter(f"{output}: records are JSON, name one that ends in .json")
+    there = next(folder for folder in output.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise typer.BadParameter(f"{output}: {there} is no folder to write in")
     return output
 
 
-#: A folder is refused at once, not when the record is to be written.
+#: What cannot be written is refused at once, not after the measuring.
 OUTPUT: Any = typer.Option(
     ..., "-o", "--output", dir_okay=False, callback=_json, help="The JSON record to write."
 )

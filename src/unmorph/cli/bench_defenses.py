@@ -68,6 +68,7 @@ def command(
         "about_deepfake": about,
         "labeller": fill_in,
         "budget": budget,
+        "device": device,
         "compiled": compiled,
     }
     if skip_current and is_timed(output, methods, drawn, **setting):
@@ -79,7 +80,6 @@ def command(
             methods,
             drawn,
             **setting,
-            device=device,
             on_face=lambda: bar.advance(task),
         )
     write_record(record, output)

@@ -10,9 +10,6 @@ import typer
 from unmorph.cli._extras import require_torch
 from unmorph.cli._options import COMPILED, OUTPUT, SEED, SKIP_CURRENT
 
-#: The paper's.
-EPSILON = 0.05
-
 
 def command(
     data: Path = typer.Option(
@@ -65,7 +62,7 @@ def command(
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
-    epsilon: float = typer.Option(EPSILON, min=0, help="How far a pixel may change, of [-1,1]."),
+    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,
@@ -89,8 +86,9 @@ def command(
     from unmorph import channels
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import SUBSETS, named_subset
+    from unmorph.datasets.subsets import named_subset, subset_name
     from unmorph.errors import ConfigError
+    from unmorph.evaluation.composed import PER_PHOTO
     from unmorph.evaluation.measures import parse_measures
     from unmorph.evaluation.participants import (
         open_labeller,
@@ -112,12 +110,15 @@ def command(
             f"{data}: {len(faces):,} of the {faces.listed:,} photos are there that its lists "
             f"name for {split}"
         )
+    called = None
     if subset is not None:
         faces = named_subset(faces, subset)
+        called = subset_name(subset, len(faces))
     left_out = []
     if skip_unreadable:
         with console.status("looking for photos that cannot be read"):
-            left_out = faces.unreadable(limit)
+            each = PER_PHOTO if protocol == "composed" else 1
+            left_out = faces.unreadable(None if limit is None else limit * each)
         for name in left_out:
             console.print(f"left out, unreadable: {name}")
         faces = faces.without(left_out)
@@ -137,8 +138,6 @@ def command(
     if keep_faces is not None:
         subject = remember_faces(subject, keep_faces, seed)
     subject = repeat_edits(subject, repeat)
-    if epsilon not in (EPSILON, subject.about["defense"]["epsilon"]):
-        raise ConfigError(f"--epsilon: {defense} has its own, which does not change")
     journey = Journey(None, crop, saved_as, seed)
     if protocol == "face" and journey != Journey(seed=seed):
         raise ConfigError("--crop and --saved-as are of whole photos: add --protocol photo")
@@ -158,8 +157,7 @@ def command(
         about = {
             "name": dataset,
             "split": split if dataset == "celeba" else None,
-            # Photos that a file names are told by their hash, as those of a whole set are.
-            "subset": subset if subset in SUBSETS else None,
+            "subset": called,
             **({"left_out": left_out} if left_out else {}),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import traceback
 from collections import Counter
@@ -42,8 +43,9 @@ def command(
     """Carry out a plan: each of its commands, but for records that are there already.
 
     A record is there already where it is of the same faces, networks and options. A stopped
-    command goes on where it was when the plan is carried out again. A command that fails is
-    reported and the others are still done, but for those that take what it was to make.
+    training or evaluation goes on where it was when the plan is carried out again; other commands
+    start over. A command that fails is reported and the others are still done, but for those that
+    take what it was to make.
     """
     require_torch()
     from unmorph.cli._pairs import parse_pairs
@@ -60,7 +62,10 @@ def command(
     missing: Counter[str] = Counter()
     unmade: dict[str, str] = {}  # what a step left out was to make, and the set that it wants
     for step in steps:
-        words, dataset = _words(root, step, folders, again=again)
+        try:
+            words, dataset = _words(root, step, folders, again=again)
+        except ConfigError as error:
+            raise ConfigError(f"{plan}: step {step.number}: {error}") from error
         if only not in shlex.join(words):
             continue
         wanted = dataset if dataset and dataset not in folders else _taken(words, unmade)
@@ -117,12 +122,13 @@ def _run(root: Any, words: list[str]) -> int:
 
 def _taken(words: list[str], made: dict[str, str]) -> str:
     """Return what stands beside the first path of ``made`` that a command takes, else nothing."""
-    found = (
-        about
-        for path, about in made.items()
-        if any(word == path or word.startswith(f"{path}/") for word in words)
-    )
-    return next(found, "")
+
+    def is_taken(path: str) -> bool:
+        # Whole words, and values as in NAME=PATH, pgd:weights=PATH,steps=1 and weights=PATH;PATH.
+        value = re.compile(rf"(^|[=,;]){re.escape(path)}($|[/,;])")
+        return any(map(value.search, words))
+
+    return next((about for path, about in made.items() if is_taken(path)), "")
 
 
 def _words(
@@ -131,7 +137,7 @@ def _words(
     """Return a step's words with the options that the plan leaves to us, and the set it needs.
 
     Raises:
-        ConfigError: there is no such command, or it has no such option.
+        ConfigError: there is no such command, it is a group of them, or it has no such option.
     """
     from unmorph.errors import ConfigError
 
@@ -142,6 +148,9 @@ def _words(
             choices = ", ".join(sorted(commands)) or "none below it"
             raise ConfigError(f"run = {step.run!r}: no command {name!r}; choose one of {choices}")
         found = commands[name]
+    if group := getattr(found, "commands", {}):
+        choices = ", ".join(f"{step.run} {name}" for name in sorted(group))
+        raise ConfigError(f"run = {step.run!r}: is a group of commands; choose one of {choices}")
     known = {
         name.removeprefix("--")
         for option in found.params

@@ -16,8 +16,17 @@ app = typer.Typer(
     no_args_is_help=True, help="Write a training checkpoint as the ONNX file that unmorph runs."
 )
 
+
+def _onnx(output: Path) -> Path:
+    if output.suffix != ".onnx":  # by which a network's file is told from a name
+        raise typer.BadParameter(f"{output}: networks are ONNX, name one that ends in .onnx")
+    return output
+
+
 _CHECKPOINT = typer.Argument(..., help="checkpoint.pt of a training run.")
-_OUT = typer.Option(..., "-o", "--output", dir_okay=False, help="The ONNX file to write.")
+_OUT = typer.Option(
+    ..., "-o", "--output", dir_okay=False, callback=_onnx, help="The ONNX file to write."
+)
 
 
 @app.command()

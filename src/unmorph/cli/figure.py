@@ -177,10 +177,14 @@ def _protecting(
     """Return what protects faces, by the name that records give it, and what they say of it.
 
     It says so while it protects.
+
+    Raises:
+        ConfigError: two would have one name, and one of them no place in a figure.
     """
     from rich.console import Console
 
     from unmorph.cli._pairs import parse_defense
+    from unmorph.errors import ConfigError
     from unmorph.evaluation.participants import open_defense
     from unmorph.evaluation.record import method_name
 
@@ -193,10 +197,17 @@ def _protecting(
 
     found: dict[str, Protect] = {}
     used: list[Mapping[str, Any]] = []
+    called: dict[str, str] = {}
     for text in defenses:
         name, options = parse_defense(text)
         opened, about = open_defense(name, deepfake, epsilon=epsilon, seed=seed, options=options)
         method = method_name(about)
+        if method in called:
+            raise ConfigError(
+                f"--defense {called[method]} and --defense {text}: both would be called {method}; "
+                "leave one out, or give its file another name"
+            )
+        called[method] = text
         found[method] = told(method, opened.protect)
         used.append(about)
     return found, used

@@ -64,6 +64,10 @@ def deepfake(
     from unmorph.training.deepfake import DeepfakeTrainer
 
     settings = load_config(config, DeepfakeConfig)
+    _refuse(out, resume, start_from, settings.amplify_start)
+    for option, given, use in (("teacher", teacher, "lessons"), ("guide", guide, "guidance")):
+        if given is not None and not any(getattr(stage, use) for stage in settings.stages):
+            raise ConfigError(f"--{option} {given}: no stage of {config} has {use}; leave it out")
     train, val = _splits(data)
     run = DeepfakeTrainer(settings, train, val, out, _cache(cache), teacher, guide, device)
     if start_from is not None and not resume:
@@ -106,6 +110,7 @@ def defense(
 
     settings = load_config(config, DefenseConfig)
     given = _weights_by_name(weights or [], tuple(settings.deepfakes))
+    _refuse(out, resume, start_from, settings.amplify_start)
     if without:
         settings = dataclasses.replace(settings, without=without)
     train, val = _splits(data)
@@ -137,6 +142,7 @@ def classifier(
     from unmorph.training.config import ClassifierConfig, load_config
 
     settings = load_config(config, ClassifierConfig)
+    _refuse(out, resume)
     train, val = _splits(data)
     _go(ClassifierTrainer(settings, train, val, out, _cache(cache), device), out, resume)
 
@@ -167,6 +173,34 @@ def _weights_by_name(given: list[str], names: tuple[str, ...]) -> dict[str, str]
     return found
 
 
+def _refuse(out: Path, resume: bool, start_from: object = None, amplify_start: float = 1.0) -> None:
+    """Refuse, before the work, to begin or go on with a run as the options have it.
+
+    Args:
+        out: the run's folder.
+        resume: whether the run goes on.
+        start_from: the weights that it is to begin with, if any are named.
+        amplify_start: the configuration's.
+
+    Raises:
+        ConfigError: there is nothing to go on from, a run would be overwritten, or what is given
+            would not count.
+    """
+    from unmorph.training.loop import CHECKPOINT
+
+    checkpoint = out / CHECKPOINT
+    if resume and not checkpoint.exists():
+        raise ConfigError(f"{checkpoint}: no checkpoint to go on from; leave out --resume")
+    if not resume and checkpoint.exists():
+        raise ConfigError(
+            f"{checkpoint}: a run is here already; add --resume to go on, or choose another --out"
+        )
+    if amplify_start != 1 and not (resume or start_from):
+        raise ConfigError(
+            f"amplify_start = {amplify_start}: amplifies what --start-from names; add it"
+        )
+
+
 def _splits(data: Path) -> tuple[FaceDataset, FaceDataset]:
     from unmorph.datasets.celeba import load_celeba
 
@@ -186,10 +220,6 @@ def _go(run: _Run, out: Path, resume: bool) -> None:
     checkpoint = out / CHECKPOINT
     if resume:
         run.restore(checkpoint)
-    elif checkpoint.exists():
-        raise ConfigError(
-            f"{checkpoint}: a run is here already; add --resume to go on, or choose another --out"
-        )
     out.mkdir(parents=True, exist_ok=True)
     log = RunLog(out)
     try:

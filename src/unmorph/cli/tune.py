@@ -67,7 +67,9 @@ def command(
 
     def show(trial: dict[str, Any]) -> None:
         chosen = " ".join(f"{key}={value}" for key, value in trial["options"].items())
-        typer.echo(f"{chosen}: s {trial['s']:.4f}, {trial['input_psnr']:.2f} dB")
+        psnr = trial["input_psnr"]
+        shown = "nothing changed" if psnr is None else f"{psnr:.2f} dB"
+        typer.echo(f"{chosen}: s {trial['s']:.4f}, {shown}")
 
     values = {
         key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -166,14 +166,11 @@ class FaceDataset:
         digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.lists}
         return {"lists": digests, "listed": self.listed}
 
-    def unreadable(
-        self, limit: int | None = None, on_photo: Callable[[], None] = lambda: None
-    ) -> list[str]:
+    def unreadable(self, limit: int | None = None) -> list[str]:
         """Return the names of photos that cannot be decoded.
 
         Args:
             limit: stop when so many photos were readable; all are looked at by default.
-            on_photo: called after each photo.
         """
         wrong: list[str] = []
         wanted = len(self) if limit is None else limit
@@ -190,7 +187,6 @@ class FaceDataset:
             while wanted > 0 and (names := self.names[start : start + min(_BLOCK, wanted)]):
                 start += len(names)
                 for name, readable in zip(names, pool.map(is_readable, names), strict=True):
-                    on_photo()
                     wanted -= readable
                     if not readable:
                         wrong.append(name)

@@ -16,6 +16,9 @@ from unmorph.errors import ConfigError, DataError, first_few
 #: Faces in each subset, by name.
 SUBSETS = {"paper-100": 100, "paper-200": 200}
 
+#: The lists of `configs/sets/`, each of a whole set, and how many photos they name.
+_WHOLE = {"celeba-test": 1999, "celeba-val": 1000, "lfw": 1999, "ffhq": 1000}
+
 
 def named_subset(dataset: FaceDataset, name: str) -> FaceDataset:
     """Return a subset, its faces in the order of the set.
@@ -38,13 +41,19 @@ def named_subset(dataset: FaceDataset, name: str) -> FaceDataset:
     return draw(dataset, SUBSETS[name])
 
 
+def subset_name(name: str, count: int) -> str | None:
+    """Return what a record calls a subset of so many faces; None where it stands for a set."""
+    called = Path(name).stem if name.endswith(".txt") else name
+    return None if _WHOLE.get(called) == count else called
+
+
 def _listed(dataset: FaceDataset, path: Path) -> FaceDataset:
     try:
-        wanted = dict.fromkeys(path.read_text("utf-8").split("\n"))
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read it ({error}); give a photo's name a line") from error
     places = {PurePosixPath(name).stem: index for index, name in enumerate(dataset.names)}
-    names = [name.strip() for name in wanted if name.strip()]
+    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if absent := [name for name in names if name not in places]:
         raise DataError(
             f"{dataset.source.path}: lacks {len(absent)} of the {len(names)} photos that {path} "

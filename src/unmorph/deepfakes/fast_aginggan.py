@@ -159,7 +159,7 @@ class FastAgingGAN(NetworkDeepfake):
 
 @register("fast-aginggan")
 def _load(weights: Path | None) -> Deepfake:
-    """The published network, through the weights store."""
+    """The published network, through the weights store, or a given file."""
     path = weights or locate("fast-aginggan")
-    generator = load_generator(path)
-    return FastAgingGAN(generator, {"origin": "published as Fast-AgingGAN", **identity(path)})
+    origin = "given file" if weights else "published as Fast-AgingGAN"
+    return FastAgingGAN(load_generator(path), {"origin": origin, **identity(path)})

@@ -296,5 +296,7 @@ def _stargan(weights: Path | None) -> Deepfake:
 
 @register("stargan-celeba-128")
 def _published(weights: Path | None) -> Deepfake:
-    """The publisher's network, through the weights store."""
-    return _load(weights or locate("stargan-celeba-128"), "published by Choi et al.")
+    """The publisher's network, through the weights store, or a given file."""
+    if weights is None:
+        return _load(locate("stargan-celeba-128"), "published by Choi et al.")
+    return _load(weights, "given file")

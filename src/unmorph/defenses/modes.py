@@ -28,6 +28,7 @@ from unmorph.levels import to_faces
 from unmorph.objectives import adversarial_loss, pixel_loss
 from unmorph.photo import read
 from unmorph.samples import PORTRAIT
+from unmorph.weights.store import sha256
 
 
 class Mode(ABC):
@@ -92,10 +93,11 @@ class Targeted(Mode):
 
     Args:
         picture: (1, 3, H, W) in [-1,1]; resized to the faces where it is of another size.
+        sha256: of the picture's file, where it came from one.
     """
 
-    def __init__(self, picture: Tensor) -> None:
-        self.picture = picture
+    def __init__(self, picture: Tensor, sha256: str | None = None) -> None:
+        self.picture, self.sha256 = picture, sha256
 
     @classmethod
     def from_file(cls, path: Path) -> Targeted:
@@ -106,7 +108,7 @@ class Targeted(Mode):
         """
         photo = Image.fromarray(read(path).pixels)
         square = np.asarray(centre_crop(photo, min(photo.size)))
-        return cls(torch.from_numpy(to_faces(square[None])))
+        return cls(torch.from_numpy(to_faces(square[None])), sha256(path))
 
     def target(self, faces: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
         return self.placed(faces)

@@ -26,6 +26,8 @@ class ComposedPhotos:
         seed: of sizes and places.
     """
 
+    each = PER_PHOTO
+
     def __init__(self, dataset: FaceDataset, seed: int = 0) -> None:
         self.dataset, self.seed = dataset, seed
 

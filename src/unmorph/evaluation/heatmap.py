@@ -21,7 +21,14 @@ NONE = "none"
 _ORDER = {name: place for place, name in enumerate((NONE, *STANDARD, *CROPS, *ANSWERS))}
 
 #: Settings that may differ within a panel: its rows, and what changes no figure of it.
-_OWN_SETTINGS = {"channel", "moved_threshold", "metrics", "limit", "batch_size"}
+_OWN_SETTINGS = {
+    "channel",
+    "moved_threshold",
+    "metrics",
+    "metric_weights",
+    "limit",
+    "batch_size",
+}
 
 #: Strict DSR of 0, one half and 1 as colours that the colour-blind tell apart.
 _COLOURS = np.array([(178, 24, 43), (247, 247, 247), (33, 102, 172)])
@@ -88,8 +95,9 @@ def _shared(record: Record) -> dict[str, Any]:
 def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """Return names; where several are alike, each with those of its entries that differ."""
     told = []
-    for name, entries in named:
-        alike = [other for other_name, other in named if other_name == name]
+    flat = [(name, _flat(entries)) for name, entries in named]
+    for name, entries in flat:
+        alike = [other for other_name, other in flat if other_name == name]
         keys = dict.fromkeys(key for other in alike for key in other)
         own = [
             f"{key} {str(entries.get(key))[:8]}"
@@ -98,6 +106,18 @@ def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
         ]
         told.append(f"{name} ({', '.join(own)})" if own else name)
     return told
+
+
+def _flat(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a table and of those within it, each by its own name or its table's."""
+    found: dict[str, Any] = {}
+    for key, value in entries.items():
+        if isinstance(value, Mapping):
+            inner = _flat(value)
+            found |= {f"{key} {name}" if name in entries else name: inner[name] for name in inner}
+        else:
+            found[key] = value
+    return found
 
 
 def panel_section(panel: Panel) -> Section:

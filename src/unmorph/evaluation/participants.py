@@ -15,6 +15,7 @@ from unmorph.attributes import are_attributes, edit_targets
 from unmorph.defenses import Defense
 from unmorph.defenses.modes import Targeted
 from unmorph.errors import ConfigError
+from unmorph.evaluation import paper
 from unmorph.evaluation.run import Deepfake, Labeller, Subject
 from unmorph.layout import find_device
 from unmorph.runtime import CLASSIFIER, SIZE, OnnxClassifier, OnnxDeepfake
@@ -88,7 +89,7 @@ def open_defense(
     name: str,
     deepfake: object = None,
     *,
-    epsilon: float = 0.05,
+    epsilon: float = paper.EPSILON,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
 ) -> tuple[Defense, dict[str, Any]]:
@@ -104,17 +105,21 @@ def open_defense(
         the defense, and what a record says about it: ``changed`` holds the options given.
 
     Raises:
-        ConfigError: the name or an option is unknown; the message lists the choices.
+        ConfigError: the name or an option is unknown; the message lists the choices. Or it has
+            another epsilon than the one asked for.
         WeightsError: the file is absent or no defense.
     """
     if not name.endswith(".onnx"):
         known = deepfake if isinstance(deepfake, deepfakes.Deepfake) else None
         defense = defenses.load(name, known, epsilon=epsilon, seed=seed, options=options)
-        return defense, {"name": name, "changed": dict(options or {}), **defense.about()}
-    if options:
+        shown, changed = name, dict(options or {})
+    elif options:
         raise ConfigError(f"{name}: a network takes no option {', '.join(options)}")
-    learned = defenses.LearnedDefense(Path(name))
-    return learned, {"name": Path(name).stem, "changed": {}, **learned.about()}
+    else:
+        defense, shown, changed = defenses.LearnedDefense(Path(name)), Path(name).stem, {}
+    if epsilon not in (paper.EPSILON, defense.epsilon):
+        raise ConfigError(f"--epsilon: {name} has its own, which does not change")
+    return defense, {"name": shown, "changed": changed, **defense.about()}
 
 
 def open_labeller(path: Path = CLASSIFIER) -> Labeller:
@@ -144,7 +149,7 @@ def open_subject(
     *,
     weights: Path | None = None,
     judge: Path | None = None,
-    epsilon: float = 0.05,
+    epsilon: float = paper.EPSILON,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
     device: str = "cpu",

@@ -38,6 +38,7 @@ from unmorph.evaluation.run import (
     measure_batch,
     progress_key,
     refuse_present,
+    refuse_unreadable,
 )
 from unmorph.faces.crop import Square
 from unmorph.faces.detect import FaceDetector
@@ -58,7 +59,15 @@ Pixels = NDArray[np.uint8]
 
 
 class Photos(Protocol):
-    """Whole photos by index."""
+    """Whole photos by index.
+
+    Attributes:
+        dataset: the set that they are of.
+        each: how many of the set's photos make one.
+    """
+
+    dataset: FaceDataset
+    each: int
 
     def __len__(self) -> int: ...
 
@@ -68,6 +77,8 @@ class Photos(Protocol):
 
 class WholePhotos:
     """A set's photos before they are cropped."""
+
+    each = 1
 
     def __init__(self, dataset: FaceDataset) -> None:
         self.dataset = dataset
@@ -181,7 +192,8 @@ def evaluate_photos(
 
     Raises:
         AlreadyMeasuredError: the record is ``present``.
-        DataError: a photo cannot be read, or no face was found in any.
+        DataError: photos cannot be read, which is found out before anything is measured, there
+            are too few, or no face was found in any.
         WeightsError: a network cannot be had.
     """
     total = len(photos) if limit is None else min(limit, len(photos))
@@ -198,6 +210,12 @@ def evaluate_photos(
     }
     about = {**about_dataset, "photos": total}
     refuse_present(present, subject, about, settings)
+    if not total:
+        raise DataError(
+            f"{photos.dataset.source.path}: {len(photos.dataset)} photos, where one to measure on "
+            f"takes {photos.each}; give more"
+        )
+    refuse_unreadable(photos.dataset, total * photos.each)
     made = circumstances(device, subject.compiled)
     progress = Progress(progress_file, progress_key(subject, about, settings, made), made)
     start = time.monotonic()
@@ -254,6 +272,7 @@ def describe_photos(dataset: FaceDataset) -> dict[str, Any]:
     return {
         "files": {dataset.source.path.name: dataset.source.sha256()},
         "photos_sha256": dataset.names_sha256(),
+        **dataset.about_lists(),
     }
 
 

@@ -50,6 +50,7 @@ class Step:
         arguments: what it takes without a name.
         options: by their names on the command line, without the dashes; None stands for a switch.
         varied: which of them come from ``each``.
+        number: the place of its table in the plan, from 1.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Step:
     arguments: tuple[str, ...]
     options: dict[str, tuple[str | None, ...]]
     varied: frozenset[str]
+    number: int
 
     def words(self, known: Collection[str]) -> list[str]:
         """Return what follows ``unmorph`` on the command line, but for the data.
@@ -95,7 +97,7 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
     steps = []
     for number, table in enumerate(tables, 1):
         try:
-            steps += _expanded(table, names)
+            steps += _expanded(table, names, number)
         except ConfigError as error:
             raise ConfigError(f"{path}: step {number}: {error}") from error
     made = Counter(output for step in steps for output in step.outputs)
@@ -104,7 +106,7 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
     return steps
 
 
-def _expanded(table: object, names: Mapping[str, str]) -> list[Step]:
+def _expanded(table: object, names: Mapping[str, str], number: int) -> list[Step]:
     if not isinstance(table, dict):
         raise ConfigError(f"expected a table, got {table!r}")
     each = table.get("each", {})
@@ -116,12 +118,14 @@ def _expanded(table: object, names: Mapping[str, str]) -> list[Step]:
         raise ConfigError("run is missing: the name of a command")
     plain = {key: value for key, value in table.items() if key != "each"}
     return [
-        _step({**plain, **dict(zip(each, chosen, strict=True))}, names, each)
+        _step({**plain, **dict(zip(each, chosen, strict=True))}, names, each, number)
         for chosen in itertools.product(*each.values())
     ]
 
 
-def _step(table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, Any]) -> Step:
+def _step(
+    table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, Any], number: int
+) -> Step:
     known = {**names, **{key: str(value) for key, value in table.items()}}
     run = _name("run", table["run"], known)
     dataset = _name("dataset", table.get("dataset", "" if "data" in table else "celeba"), known)
@@ -133,7 +137,7 @@ def _step(table: dict[str, Any], names: Mapping[str, str], each: Mapping[str, An
     }
     arguments = tuple(text for text in values.get("arguments", ()) if text is not None)
     options = {_option(key): value for key, value in values.items() if key not in _NO_OPTIONS}
-    return Step(run, dataset, arguments, options, frozenset(map(_option, each)))
+    return Step(run, dataset, arguments, options, frozenset(map(_option, each)), number)
 
 
 def _option(key: str) -> str:

@@ -82,7 +82,7 @@ class _Trial(TypedDict):
     output_l2: float
     total_l2: float
     input_l2: float
-    input_psnr: float
+    input_psnr: float | None
     seconds: float
 
 
@@ -241,8 +241,8 @@ def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, A
     """Return whether a file is a record of ``kind`` that has everything that is ``intended``.
 
     Args:
-        intended: entries of the record, tables within tables; what else those of the record hold
-            is not looked at.
+        intended: entries of the record, tables within tables. None stands for what a record may
+            lack; what else its tables hold is not looked at, but in those that say who took part.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -252,11 +252,25 @@ def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, A
     return _holds(content, json.loads(json.dumps({**head, **intended})))
 
 
-def _holds(found: object, intended: object) -> bool:
+#: Tables in which one entry more tells of another run.
+_CLOSED = {"deepfake", "defense", "judge", "labeller", "grid"}
+
+#: Entries that older records of this schema lack.
+_LATER = {"lists", "listed", "picture_sha256"}
+
+
+def _holds(found: object, intended: object, closed: bool = False) -> bool:
     if isinstance(found, dict) and isinstance(intended, dict):
-        return all(key in found and _holds(found[key], value) for key, value in intended.items())
+        if closed and any(found[key] is not None for key in found.keys() - intended.keys()):
+            return False
+        return all(
+            _holds(found.get(key), value, closed or key in _CLOSED)
+            for key, value in intended.items()
+            if key in found or key not in _LATER
+        )
     if isinstance(found, list) and isinstance(intended, list):
-        return len(found) == len(intended) and all(map(_holds, found, intended))
+        pairs = zip(found, intended, strict=False)
+        return len(found) == len(intended) and all(_holds(*pair, closed) for pair in pairs)
     return found == intended
 
 

@@ -267,9 +267,8 @@ def evaluate(
         progress.save()
     if progress.done == 0:
         raise DataError(f"{dataset.source.path}: no face to evaluate; raise --limit")
-    about = {**about_faces, **dataset.about_lists()}
     seconds = progress.seconds + time.monotonic() - start
-    return assemble(subject, about, settings, progress.arrays(), progress.made, seconds)
+    return assemble(subject, about_faces, settings, progress.arrays(), progress.made, seconds)
 
 
 def progress_key(
@@ -309,7 +308,8 @@ def refuse_unreadable(dataset: FaceDataset, limit: int) -> None:
     if wrong := dataset.unreadable(limit):
         raise DataError(
             f"{dataset.source.path}: {len(wrong)} of its photos cannot be read: "
-            f"{first_few(wrong)}; mend or remove them, or leave them out with --skip-unreadable"
+            f"{first_few(wrong)}; mend or remove them (`unmorph evaluate --skip-unreadable` leaves "
+            "them out)"
         )
 
 
@@ -357,6 +357,7 @@ def describe_faces(dataset: FaceDataset, count: int, about: Mapping[str, Any]) -
         "available": len(dataset),
         "files": {dataset.source.path.name: dataset.source.sha256()},
         "photos_sha256": dataset.names_sha256(count),
+        **dataset.about_lists(),
     }
 
 

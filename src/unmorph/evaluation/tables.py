@@ -242,7 +242,7 @@ def _tuning_sections(records: Sequence[TuningRecord]) -> Iterator[Section]:
                 *(trial["options"].get(option, "as registered") for option in options),
                 small(trial["s"], 4),
                 f"{100 * trial['strict_dsr']:.1f} %",
-                f"{trial['input_psnr']:.2f}",
+                MISSING if trial["input_psnr"] is None else f"{trial['input_psnr']:.2f}",
                 f"{trial['seconds']:.1f}",
                 "best" if trial == record.best else MISSING,
             ]

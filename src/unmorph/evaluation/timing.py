@@ -86,12 +86,13 @@ def is_timed(
     about_deepfake: Mapping[str, Any],
     labeller: Labeller | None = None,
     budget: float | None = None,
+    device: str = "cpu",
     compiled: bool = False,
 ) -> bool:
-    """Return whether a file is the record of such a run, on whatever machine."""
+    """Return whether a file is the record of such a run, on whatever processor."""
     about = _about(dataset, size, about_dataset, about_deepfake, labeller, budget)
     timed = [{"defense": dict(method)} for _, method in methods]
-    machine = {"compiled": True} if compiled else {}
+    machine = {"device": device, "compiled": compiled or None}
     return is_current(path, "timing", {**about, "machine": machine, "methods": timed})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
 from unmorph.evaluation.environment import now
-from unmorph.evaluation.record import Record, TuningRecord, is_current
+from unmorph.evaluation.record import Record, TuningRecord, is_current, key_of
 from unmorph.evaluation.run import (
     Labeller,
     Subject,
@@ -29,9 +29,6 @@ FIGURES = (
     ("input_l2", "input", "l2"),
     ("input_psnr", "input", "psnr"),
 )
-
-#: What the record says of the defense; its options are the trials'.
-_DEFENSE = ("name", "epsilon")
 
 
 def combinations(grid: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -67,9 +64,11 @@ def tune(
     """
     trials: list[dict[str, Any]] = []
     records: list[Record] = []
+    subjects = []
     for options in combinations(grid):
+        subjects.append(open_subject(options))
         record = evaluate(
-            open_subject(options),
+            subjects[-1],
             dataset,
             about_dataset=about_dataset,
             metric_names=("l2", "psnr"),
@@ -89,7 +88,7 @@ def tune(
     return TuningRecord(
         dataset=first.dataset,
         deepfake=first.deepfake,
-        defense={key: first.defense[key] for key in _DEFENSE},
+        defense=_defense(subjects),
         settings={**first.settings, "grid": _listed(grid)},
         trials=trials,
         best=max(trials, key=lambda trial: trial["s"]),
@@ -111,16 +110,26 @@ def is_tuned(
     seed: int = 0,
 ) -> bool:
     """Return whether a file is the record of such a search; see `tune`."""
-    subject = open_subject(combinations(grid)[0])
-    about = subject.about
-    used = chosen_labeller(subject.deepfake, dataset, labeller)
+    subjects = [open_subject(options) for options in combinations(grid)]
+    used = chosen_labeller(subjects[0].deepfake, dataset, labeller)
     intended = {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
-        "deepfake": about["deepfake"],
-        "defense": {key: about["defense"][key] for key in _DEFENSE},
+        "deepfake": subjects[0].about["deepfake"],
+        "defense": _defense(subjects),
         "settings": {**labelled_by(used), "grid": _listed(grid), "seed": seed},
     }
     return is_current(path, "tuning", intended)
+
+
+def _defense(subjects: Sequence[Subject]) -> dict[str, Any]:
+    """Return what the record says of the defense, whose options are the trials'.
+
+    ``generators`` are those that the trials of a refinement start from.
+    """
+    defenses = [subject.about["defense"] for subject in subjects]
+    found = {key_of(of["generator"]): of["generator"] for of in defenses if "generator" in of}
+    generators = {"generators": list(found.values())} if found else {}
+    return {"name": defenses[0]["name"], "epsilon": defenses[0]["epsilon"], **generators}
 
 
 def _listed(grid: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -17,13 +18,16 @@ T = TypeVar("T")
 #: The terms of a defense's loss (equations 4, 5 and 7), as the paper's table 4 names them.
 LOSS_TERMS = ("L_pix", "L_feat", "L_adv")
 
+#: The largest that torch takes, with room for the stages that count on from it.
+_LARGEST_SEED = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class DeepfakeStage:
     """One stretch of StarGAN training at one image size.
 
     Attributes:
-        image_size: side of the faces in pixels.
+        image_size: side of the faces in pixels, a multiple of 4 and of ``2 ** depth``.
         steps: generator updates.
         batch_size: faces a step.
         adversarial: ``wgan-gp`` (Gulrajani et al. 2017, the publisher's), ``hinge`` with a lazy R1
@@ -92,8 +96,19 @@ class DeepfakeStage:
         _one_of("adversarial", self.adversarial, ("none", "hinge", "wgan-gp"))
         _one_of("decay", self.decay, ("constant", "cosine", "linear"))
         _positive(self, "image_size", "steps", "batch_size", "critic_steps", "penalty_every")
-        if self.patches not in (2**k for k in range(1, 8)) or self.image_size % self.patches:
-            raise ConfigError(f"patches = {self.patches}: must be a power of two from 2")
+        _not_negative(self, "generator_lr", "discriminator_lr", "discriminator_warmup", "lessons")
+        _between(self, 0, 1, "ema", "single_edits")
+        _betas(self.betas)
+        if self.patches not in (2**k for k in range(1, 8)):
+            raise ConfigError(f"patches = {self.patches}: must be a power of two from 2 to 128")
+        # The generator halves a face twice, and has nothing to normalise where one pixel is left.
+        halved = max(4, self.patches, 2**self.depth)
+        if self.image_size < 8 or self.image_size % halved:
+            raise ConfigError(
+                f"image_size = {self.image_size}: must be a multiple of {halved} and at least 8"
+            )
+        if self.coarse and self.image_size < 16:
+            raise ConfigError(f"coarse = {self.coarse}: needs faces of at least 16 pixels")
         if not 0 < self.copied <= 1:
             raise ConfigError(f"copied = {self.copied}: must be above 0 and at most 1")
         if self.lessons and (self.adversarial != "none" or self.image_size not in (32, 64, 128)):
@@ -104,6 +119,11 @@ class DeepfakeStage:
         _positive_weights("cycle_channels", self.cycle_channels)
         if self.cycle_channels and (self.adversarial == "none" or not self.cycle):
             raise ConfigError("cycle_channels: need an adversarial stage with a cycle")
+
+    @property
+    def depth(self) -> int:
+        """How often the discriminator halves a face."""
+        return (self.image_size // self.patches).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -143,6 +163,7 @@ class DeepfakeConfig:
         _one_of("start", self.start, ("random", "near-identity"))
         _positive(self, "conv_dim", "repeat_num", "discriminator_conv_dim", "report_every")
         _positive(self, "amplify_start")
+        _between(self, 0, _LARGEST_SEED, "seed")
         if not self.stages:
             raise ConfigError("a deepfake config needs at least one [[stages]] table")
 
@@ -226,7 +247,12 @@ class DefenseConfig:
         if self.max_width is not None:
             _positive(self, "max_width")
         _not_negative(self, "lambda_mag", "lambda_adv", "lambda_feat", "lambda_ssim", "muon")
-        _not_negative(self, "smooth", "detail")
+        _not_negative(self, "smooth", "detail", "learning_rate")
+        _between(self, 0, 1, "ema")
+        _between(self, 0, _LARGEST_SEED, "seed")
+        _betas(self.betas)
+        if self.psnr is not None:
+            _between(self, 0, 100, "psnr")
         if self.without:
             _one_of("without", self.without, LOSS_TERMS)
         if self.without and self.psnr is not None:
@@ -272,6 +298,8 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, ("fp32", "bf16"))
         _positive(self, "width", "steps", "batch_size", "report_every")
+        _not_negative(self, "learning_rate")
+        _between(self, 0, _LARGEST_SEED, "seed")
 
 
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
@@ -289,6 +317,17 @@ def _not_negative(config: object, *keys: str) -> None:
     for key in keys:
         if getattr(config, key) < 0:
             raise ConfigError(f"{key} = {getattr(config, key)}: must not be negative")
+
+
+def _between(config: object, least: float, most: float, *keys: str) -> None:
+    for key in keys:
+        if not least <= getattr(config, key) <= most:
+            raise ConfigError(f"{key} = {getattr(config, key)}: must be from {least} to {most}")
+
+
+def _betas(betas: tuple[float, float]) -> None:
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ConfigError(f"betas = {list(betas)}: each must be from 0 and below 1")
 
 
 def _positive_weights(key: str, weights: dict[str, float]) -> None:
@@ -346,7 +385,9 @@ def _value(name: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{name}: expected a table, got {value!r}")
         return from_table(value, hint)  # type: ignore[arg-type]
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:  # a NaN, infinity, or an integer beyond any float
+            raise ConfigError(f"{name}: expected a finite number, got {value!r}")
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{name}: expected {hint.__name__}, got {value!r}")

@@ -196,10 +196,9 @@ class DeepfakeTrainer:
     def _start_discriminator(self, stage: DeepfakeStage) -> None:
         previous = self._discriminator
         if self._built_for != (stage.image_size, stage.patches):
-            depth = int(math.log2(stage.image_size / stage.patches))
             self._built_for = (stage.image_size, stage.patches)
             fresh = Discriminator(
-                stage.image_size, self.config.discriminator_conv_dim, len(ATTRIBUTES), depth
+                stage.image_size, self.config.discriminator_conv_dim, len(ATTRIBUTES), stage.depth
             )
             if previous is not None:
                 # Its first layers serve at any size; the heads, of another shape, start anew.
