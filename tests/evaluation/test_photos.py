@@ -19,12 +19,11 @@ from unmorph.evaluation.composed import ComposedPhotos
 from unmorph.evaluation.photos import (
     Journey,
     WholePhotos,
-    describe_photos,
     evaluate_photos,
     open_photos,
 )
 from unmorph.evaluation.record import Record, read_record, write_record
-from unmorph.evaluation.run import Labeller, Subject
+from unmorph.evaluation.run import Labeller, Subject, describe_files
 from unmorph.faces.crop import crop_square, frame
 from unmorph.faces.detect import FaceDetector
 
@@ -110,7 +109,7 @@ def run(album: FaceDataset, least: float) -> Run:
             Subject(kind(least), defense, None, about),
             WholePhotos(album),
             journey or Journey(),
-            about_dataset={"name": "folder", **describe_photos(album)},
+            about_dataset={"name": "folder", **describe_files(album)},
             metric_names=("l2", "psnr"),
             labeller=Labeller(labels, {"file": "x.onnx", "sha256": "1"}),
             threads=1,
@@ -229,7 +228,7 @@ def test_too_few_photos_to_compose_one(subject: Callable[..., Subject], album: F
             subject(),
             open_photos("composed", album),
             Journey(),
-            about_dataset={"name": "folder", **describe_photos(album)},
+            about_dataset={"name": "folder", **describe_files(album)},
             metric_names=("l2",),
         )
 

@@ -29,6 +29,8 @@ OUTPUT: Any = typer.Option(
 
 OVERWRITE: Any = typer.Option(False, "--overwrite", help="Replace a picture that is there.")
 
+EPSILON: Any = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1].")
+
 SEED: Any = typer.Option(0, min=0, help="Seed of what a defense draws at random.")
 
 COMPILED: Any = typer.Option(

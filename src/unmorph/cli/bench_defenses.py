@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import COMPILED, OUTPUT, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SKIP_CURRENT
 
 
 def command(
@@ -29,7 +29,7 @@ def command(
     budget: float | None = typer.Option(
         None, min=0, help="Cut a method short after so many seconds; the record says where."
     ),
-    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    epsilon: float = EPSILON,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,
     skip_current: bool = SKIP_CURRENT,

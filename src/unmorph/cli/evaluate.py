@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import COMPILED, OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT
 
 
 def command(
@@ -62,7 +62,7 @@ def command(
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
-    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    epsilon: float = EPSILON,
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,
@@ -94,11 +94,11 @@ def command(
         open_labeller,
         open_subject,
     )
-    from unmorph.evaluation.photos import Journey, describe_photos, evaluate_photos, open_photos
+    from unmorph.evaluation.photos import Journey, evaluate_photos, open_photos
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.remembered import remember_faces
     from unmorph.evaluation.repeated import repeat_edits
-    from unmorph.evaluation.run import AlreadyMeasuredError, evaluate
+    from unmorph.evaluation.run import AlreadyMeasuredError, describe_files, evaluate
     from unmorph.evaluation.tables import render_summary
     from unmorph.runtime import CLASSIFIER, JUDGE
 
@@ -188,7 +188,7 @@ def command(
                     subject,
                     open_photos(protocol, faces, seed),
                     replace(journey, channel=sent),
-                    about_dataset={**about, **describe_photos(faces)},
+                    about_dataset={**about, **describe_files(faces)},
                     metric_names=metric_names,
                     labeller=fill_in,
                     limit=limit,

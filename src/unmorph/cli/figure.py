@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import SEED, refuse_picture
+from unmorph.cli._options import EPSILON, SEED, refuse_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +33,6 @@ _SPLIT = typer.Option("test", help="CelebA's partition: train, val or test.")
 _DEEPFAKE = typer.Option("stargan", help="A deepfake's name, or an ONNX file.")
 _WEIGHTS = typer.Option(None, help="Weights in place of the shipped ones.")
 _LABELLER = typer.Option(None, help="ONNX classifier for sets without labels.")
-_EPSILON = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1].")
 _DEVICE = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ...")
 
 _DEFENSE_HELP = "A defense's name, with options after a colon, or an ONNX file"
@@ -50,7 +49,7 @@ def edits(
     deepfake: str = _DEEPFAKE,
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
-    epsilon: float = _EPSILON,
+    epsilon: float = EPSILON,
     seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
@@ -88,7 +87,7 @@ def differences(
     deepfake: str = _DEEPFAKE,
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
-    epsilon: float = _EPSILON,
+    epsilon: float = EPSILON,
     seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
@@ -126,7 +125,7 @@ def failures(
     deepfake: str = _DEEPFAKE,
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
-    epsilon: float = _EPSILON,
+    epsilon: float = EPSILON,
     seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:

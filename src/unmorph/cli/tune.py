@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import COMPILED, OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT
 
 
 def command(
@@ -29,7 +29,7 @@ def command(
     labeller: Path | None = typer.Option(None, help="ONNX classifier for sets without labels."),
     limit: int = typer.Option(32, min=1, help="Faces to try on, always the same ones."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
-    epsilon: float = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1]."),
+    epsilon: float = EPSILON,
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,

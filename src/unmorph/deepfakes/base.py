@@ -157,6 +157,8 @@ def load(
         WeightsError: its weights cannot be had.
     """
     deepfake = _LOADERS[name](None if weights is None else Path(weights))
+    if weights is not None:
+        deepfake.provenance = {**deepfake.provenance, "origin": "given file"}
     deepfake.name = name
     deepfake.freeze()
     return deepfake.to(device)

@@ -161,5 +161,5 @@ class FastAgingGAN(NetworkDeepfake):
 def _load(weights: Path | None) -> Deepfake:
     """The published network, through the weights store, or a given file."""
     path = weights or locate("fast-aginggan")
-    origin = "given file" if weights else "published as Fast-AgingGAN"
-    return FastAgingGAN(load_generator(path), {"origin": origin, **identity(path)})
+    generator = load_generator(path)
+    return FastAgingGAN(generator, {"origin": "published as Fast-AgingGAN", **identity(path)})

@@ -289,14 +289,10 @@ def _load(path: Path, origin: str) -> StarGAN:
 @register("stargan")
 def _stargan(weights: Path | None) -> Deepfake:
     """The StarGAN trained by this project, or a given file."""
-    if weights is None:
-        return _load(SHIPPED / "stargan.onnx", "trained by unmorph")
-    return _load(weights, "given file")
+    return _load(weights or SHIPPED / "stargan.onnx", "trained by unmorph")
 
 
 @register("stargan-celeba-128")
 def _published(weights: Path | None) -> Deepfake:
     """The publisher's network, through the weights store, or a given file."""
-    if weights is None:
-        return _load(locate("stargan-celeba-128"), "published by Choi et al.")
-    return _load(weights, "given file")
+    return _load(weights or locate("stargan-celeba-128"), "published by Choi et al.")

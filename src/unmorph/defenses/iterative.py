@@ -12,7 +12,7 @@ from torch import Tensor
 from unmorph.channels.differentiable import DifferentiableChannel
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, uniform_noise
-from unmorph.defenses.modes import Targeted, make_mode
+from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
 from unmorph.layout import autocast
 from unmorph.objectives import relative_weight
@@ -107,10 +107,7 @@ class IterativeDefense(Defense):
 
     def about(self) -> dict[str, Any]:
         """Return what a record says: epsilon and every option, and which picture is the target."""
-        about = {**super().about(), "options": asdict(self.options)}
-        if isinstance(self.mode, Targeted):
-            about["picture_sha256"] = self.mode.sha256
-        return about
+        return {**super().about(), "options": asdict(self.options), **self.mode.about()}
 
     def start(self, faces: Tensor) -> Tensor:
         """Return where the search starts (hook)."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +60,10 @@ class Mode(ABC):
             edited: G(x_adv) for the same edit.
         """
         return pixel_loss(target, edited)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a record says beside the options."""
+        return {}
 
 
 class Invalid(Mode):
@@ -109,6 +114,9 @@ class Targeted(Mode):
         photo = Image.fromarray(read(path).pixels)
         square = np.asarray(centre_crop(photo, min(photo.size)))
         return cls(torch.from_numpy(to_faces(square[None])), sha256(path))
+
+    def about(self) -> dict[str, Any]:
+        return {"picture_sha256": self.sha256}
 
     def target(self, faces: Tensor, edit: Callable[[Tensor], Tensor]) -> Tensor:
         return self.placed(faces)

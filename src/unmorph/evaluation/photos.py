@@ -267,15 +267,6 @@ def open_photos(protocol: str, dataset: FaceDataset, seed: int = 0) -> Photos:
     raise ConfigError(f"unknown protocol {protocol!r}; choose one of face, photo, composed")
 
 
-def describe_photos(dataset: FaceDataset) -> dict[str, Any]:
-    """Return what a record says of the files that photos come from."""
-    return {
-        "files": {dataset.source.path.name: dataset.source.sha256()},
-        "photos_sha256": dataset.names_sha256(),
-        **dataset.about_lists(),
-    }
-
-
 @dataclass(frozen=True)
 class _Stage:
     """Everything that a photo meets, ready to be used."""

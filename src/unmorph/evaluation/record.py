@@ -269,8 +269,9 @@ def _holds(found: object, intended: object, closed: bool = False) -> bool:
             if key in found or key not in _LATER
         )
     if isinstance(found, list) and isinstance(intended, list):
-        pairs = zip(found, intended, strict=False)
-        return len(found) == len(intended) and all(_holds(*pair, closed) for pair in pairs)
+        return len(found) == len(intended) and all(
+            _holds(one, other, closed) for one, other in zip(found, intended, strict=True)
+        )
     return found == intended
 
 

@@ -355,6 +355,13 @@ def describe_faces(dataset: FaceDataset, count: int, about: Mapping[str, Any]) -
         **about,
         "count": count,
         "available": len(dataset),
+        **describe_files(dataset, count),
+    }
+
+
+def describe_files(dataset: FaceDataset, count: int | None = None) -> dict[str, Any]:
+    """Return what a record says of the files that the first ``count`` photos, or all, come from."""
+    return {
         "files": {dataset.source.path.name: dataset.source.sha256()},
         "photos_sha256": dataset.names_sha256(count),
         **dataset.about_lists(),

@@ -64,11 +64,9 @@ def tune(
     """
     trials: list[dict[str, Any]] = []
     records: list[Record] = []
-    subjects = []
     for options in combinations(grid):
-        subjects.append(open_subject(options))
         record = evaluate(
-            subjects[-1],
+            open_subject(options),
             dataset,
             about_dataset=about_dataset,
             metric_names=("l2", "psnr"),
@@ -88,7 +86,7 @@ def tune(
     return TuningRecord(
         dataset=first.dataset,
         deepfake=first.deepfake,
-        defense=_defense(subjects),
+        defense=_defense([record.defense for record in records]),
         settings={**first.settings, "grid": _listed(grid)},
         trials=trials,
         best=max(trials, key=lambda trial: trial["s"]),
@@ -115,18 +113,17 @@ def is_tuned(
     intended = {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
         "deepfake": subjects[0].about["deepfake"],
-        "defense": _defense(subjects),
+        "defense": _defense([subject.about["defense"] for subject in subjects]),
         "settings": {**labelled_by(used), "grid": _listed(grid), "seed": seed},
     }
     return is_current(path, "tuning", intended)
 
 
-def _defense(subjects: Sequence[Subject]) -> dict[str, Any]:
-    """Return what the record says of the defense, whose options are the trials'.
+def _defense(defenses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the record says of the trials' defense, whose options are theirs.
 
     ``generators`` are those that the trials of a refinement start from.
     """
-    defenses = [subject.about["defense"] for subject in subjects]
     found = {key_of(of["generator"]): of["generator"] for of in defenses if "generator" in of}
     generators = {"generators": list(found.values())} if found else {}
     return {"name": defenses[0]["name"], "epsilon": defenses[0]["epsilon"], **generators}
