@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import unmorph.evaluation.run
 from unmorph import __version__, runtime
+from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
 from unmorph.deepfakes.stargan import Generator
@@ -347,6 +348,7 @@ def test_a_record_is_json(common: list[str], tmp_path: Path) -> None:
         (["--crop", "jitter"], "--crop and --saved-as are of whole photos"),
         (["--saved-as", "png"], "--crop and --saved-as are of whole photos"),
         (["--crop", "foo"], "choose one of box"),
+        (["--protocol", "photo", "--batch-size", "4"], "whole photos go one by one"),
         (["--defense", "shipped", "--epsilon", "0.1"], "--epsilon: shipped has its own"),
     ],
 )
@@ -356,6 +358,17 @@ def test_options_that_would_not_count_are_refused(
     wrong = run("evaluate", *common, *options, "--limit", 1, "-o", tmp_path / "x.json")
     assert wrong.exit_code == 2
     assert said in words(wrong)
+
+
+def test_labels_of_its_own_need_no_labeller(classifier_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "img_align_celeba").mkdir()
+    Image.new("RGB", (178, 218)).save(tmp_path / "img_align_celeba" / "1.jpg")
+    (tmp_path / "list_eval_partition.txt").write_text("1.jpg 2")
+    (tmp_path / "list_attr_celeba.txt").write_text(f"1\n{' '.join(ATTRIBUTES)}\n1.jpg 1 1 1 1 1")
+    options = ["--data", tmp_path, "--labeller", classifier_file, "-o", tmp_path / "x.json"]
+    wrong = run("evaluate", *options)
+    assert wrong.exit_code == 2
+    assert "celeba has labels of its own" in words(wrong)
 
 
 def test_a_network_keeps_its_epsilon(common: list[str], tmp_path: Path) -> None:

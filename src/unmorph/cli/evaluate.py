@@ -61,7 +61,9 @@ def command(
         "with the names of its photos.",
     ),
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
-    batch_size: int = typer.Option(16, min=1, help="Faces at once."),
+    batch_size: int | None = typer.Option(
+        None, min=1, help="Faces at once, 16 if not given; whole photos go one by one."
+    ),
     epsilon: float = EPSILON,
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
@@ -141,6 +143,10 @@ def command(
     journey = Journey(None, crop, saved_as, seed)
     if protocol == "face" and journey != Journey(seed=seed):
         raise ConfigError("--crop and --saved-as are of whole photos: add --protocol photo")
+    if protocol != "face" and batch_size is not None:
+        raise ConfigError("--batch-size is of the paper's crops: whole photos go one by one")
+    if protocol == "face" and faces.labels is not None and labeller is not None:
+        raise ConfigError(f"--labeller: {dataset} has labels of its own; leave it out")
     sent = None if channel == "none" else channels.load(channel)
     fill_in = None
     if faces.labels is None or protocol != "face":
@@ -175,7 +181,7 @@ def command(
                     metric_names=metric_names,
                     labeller=fill_in,
                     channel=sent,
-                    batch_size=batch_size,
+                    batch_size=batch_size or 16,
                     limit=limit,
                     device=device,
                     seed=seed,
