@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,26 @@ def test_a_photo_that_is_named_twice(album: Path, monkeypatch: pytest.MonkeyPatc
     assert len(plan(search([photo, album], None))) == 12
     (album / "link.png").symlink_to(album / photo)  # is a photo of its own
     assert len(plan(search([photo, Path("link.png")], None))) == 2
+
+
+def test_a_path_out_of_reach_stops_no_other(album: Path) -> None:
+    photos = album / ("x" * 300) / "a.jpg", album / "trip-0" / "0.png"
+    assert [job.source for job in plan(search(photos, None))] == list(photos)
+
+
+def test_a_photo_in_a_folder_out_of_reach_is_told(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = album / "trip-1"
+    stat = os.stat
+
+    def refuse(path: str | os.PathLike[str], *args: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, (str, os.PathLike)) and closed in Path(path).parents:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert len(plan(search([album], None))) == 12
 
 
 def test_a_link_to_itself(album: Path, tmp_path: Path) -> None:

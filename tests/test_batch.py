@@ -102,12 +102,27 @@ def test_journal_depends_on_settings_and_weights(
     journals = batch.journals_for(jobs, Settings(), defense_file)
     assert [o.status for o in run(protector, jobs, Settings(), journals)] == [PROTECTED]
     assert known(Settings())
+    assert known(Settings(max_megapixels=1))
+    assert known(Settings(strength="strong"))
     assert not known(Settings(quality=90))
     assert not known(Settings(), classifier_file)
     with pytest.raises(WeightsError, match="no such network"):
         known(Settings(), tmp_path / "absent.onnx")
     os.utime(jobs[0].source, (1, 1))
     assert not known(Settings())
+
+
+def test_steps_depend_on_what_they_are_after(
+    album: Path, tmp_path: Path, defense_file: Path, protector: Protector
+) -> None:
+    jobs = plan(search([album], tmp_path / "out"))[:1]
+    settings = Settings(refine=1)
+    journals = batch.journals_for(jobs, settings, defense_file)
+    assert [o.status for o in run(protector, jobs, settings, journals)] == [PROTECTED]
+    for strength, known in (("subtle", True), ("strong", False)):
+        settings = Settings(refine=1, strength=strength)
+        journals = batch.journals_for(jobs, settings, defense_file)
+        assert (next(batch.unchanged(jobs, journals)) is not None) is known
 
 
 def test_what_was_not_made_here_is_not_replaced(
@@ -231,6 +246,14 @@ def test_what_nobody_foresaw_stops_no_other(
     assert f"{jobs[1].source}: " in str(outcome.error)
     assert "ArithmeticError: by zero" in str(outcome.error)
 
+    def exhaust(*_: object, **__: object) -> None:
+        raise WeightsError("detector.onnx: the network fails: bad allocation")
+
+    monkeypatch.setattr(protector, "protect_photo", exhaust)
+    (outcome,) = run(protector, jobs[1:2], Settings(), {}, overwrite=True)
+    assert f"{jobs[1].source}: detector.onnx: the network fails" in str(outcome.error)
+    assert "fewer --workers" in str(outcome.error)
+
 
 def test_what_the_system_refuses_stops_no_other(
     album: Path, tmp_path: Path, protector: Protector
@@ -290,6 +313,29 @@ def test_a_folder_out_of_reach_fails(
     assert {o.status for o in outcomes.values()} == {PROTECTED}
     with pytest.raises(PhotoError, match="trip-1: cannot be read: Permission denied"):
         plan(search([album / "trip-1"], None))
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_a_folder_of_results_out_of_reach(
+    album: Path, protector: Protector, monkeypatch: pytest.MonkeyPatch, all_of_it: bool
+) -> None:
+    jobs = plan(search([album], None))
+    closed = {job.target.parent for job in jobs[:: 1 if all_of_it else len(jobs)]}
+    access = os.access
+
+    def refuse(path: Path, mode: int) -> bool:
+        return path not in closed and access(path, mode)
+
+    monkeypatch.setattr(os, "access", refuse)
+    outcomes = list(run(protector, jobs, Settings(), {album: journal(album)}))
+    failed = [o for o in outcomes if o.status == FAILED]
+    assert {Path(o.source).parent for o in failed} == closed
+    assert all("cannot be written to; name another folder" in str(o.error) for o in failed)
+    if all_of_it:
+        with pytest.raises(PhotoError, match="name another folder"):
+            batch.refuse_unwritable(jobs)
+    else:
+        batch.refuse_unwritable(jobs)
 
 
 SMALL_NOTE = "below 64 pixels with hair and chin, little protection"

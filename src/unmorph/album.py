@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unmorph.errors import ConfigError, PhotoError
+from unmorph.files import identity
 from unmorph.journal import JOURNAL, Job, Journal, Known, file_of, place_of, stat_of
 from unmorph.photo import READABLE, WRITABLE, suffix_for
 
@@ -43,16 +45,16 @@ def search(paths: Sequence[Path], out: Path | None) -> Found:
     photos: dict[str, tuple[Path, tuple[Path, Path | None]]] = {}
     kinds: Counter[str] = Counter()
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # nor what is out of reach, at which `Path.is_dir` may stop
             photos[place_of(path)] = path, (Path(path.name), None)
             continue
         inside = _inside(path, out)
         stems = {(inner.parent, inner.stem) for inner in inside if _is_readable(inner)}
         for inner in inside:
-            if inner.is_dir() and inner.is_symlink():
+            if os.path.isdir(inner) and os.path.islink(inner):
                 kinds["folders that are links"] += 1
             # A folder out of reach is a photo that fails, when its turn comes.
-            elif not (_is_readable(inner) or inner.is_dir()):
+            elif not (_is_readable(inner) or os.path.isdir(inner)):
                 kinds[inner.suffix.lower() or "no suffix"] += 1
             elif any((inner.parent, stem) in stems for stem in _stems_of_original(inner)):
                 kinds["results beside their photos"] += 1
@@ -63,14 +65,15 @@ def search(paths: Sequence[Path], out: Path | None) -> Found:
 
 def names_file(out: Path) -> bool:
     """Return whether ``out`` is one file's name rather than a folder's."""
-    return out.suffix.lower() in READABLE and not out.is_dir()
+    return out.suffix.lower() in READABLE and not os.path.isdir(out)
 
 
 def plan(found: Found, form: str | None = None) -> list[Job]:
     """Return each photo and the file that it becomes.
 
     Without ``out`` a result lies beside its photo. A folder keeps its tree below ``out``. No two
-    results are the same file.
+    results are the same file. What a folder holds, and several photos with an ``out``, have a
+    journal: the nearest one above the result, or a new one in ``out`` or in the folder.
 
     Args:
         found: the photos, as `search` returns them.
@@ -86,24 +89,38 @@ def plan(found: Found, form: str | None = None) -> list[Job]:
     if not photos:
         raise PhotoError("no photos in " + ", ".join(map(str, found.paths)))
     if out is not None and names_file(out):
-        if len(photos) > 1 or found.paths[0].is_dir():
+        if len(photos) > 1 or os.path.isdir(found.paths[0]):
             raise ConfigError(f"{out} is one file, but there are more photos: name a folder")
         if out.suffix.lower() not in WRITABLE:
             raise ConfigError(f"{out}: cannot write this format; choose {', '.join(WRITABLE)}")
         if form is not None and WRITABLE.get(out.suffix.lower()) != form:
             raise ConfigError(f"{out} is not what a file in the format {form} is called")
         return [Job(next(iter(photos)), out)]
+    is_one = len(photos) == 1 and not os.path.isdir(found.paths[0])
+    if is_one and out is not None and not os.path.lexists(out) and _has_suffix(out):
+        raise ConfigError(
+            f"{out}: no format that can be written; choose {', '.join(WRITABLE)}, or make the "
+            "folder first if it is one"
+        )
     jobs: list[Job] = []
-    roots = {root if out is None else out for _, root in photos.values() if root is not None}
-    places = {source: place_of(source) for source, (_, root) in photos.items() if root is not None}
+    folders = {
+        source: source.parent if out is None else (out / inner).parent
+        for source, (inner, _) in photos.items()
+    }
+    over = {folder: _journal_over(folder) for folder in set(folders.values())}
+    roots: dict[Path, Path | None] = {}
+    for source, (_, named) in photos.items():
+        has_journal = named is not None or (out is not None and len(photos) > 1)
+        roots[source] = (over[folders[source]] or out or named) if has_journal else None
+    places = {source: place_of(source) for source, root in roots.items() if root is not None}
     here = set(places.values())
-    earlier = [result for root in roots for result in Journal(root, "").results(here)]
+    kept = {root for root in roots.values() if root is not None}
+    earlier = [result for root in kept for result in Journal(root, "").results(here)]
     results, reserved = dict(earlier), {target for _, target in earlier}
     taken: set[Path] = set()
-    for source, (inner, root) in photos.items():
-        if root is not None and out is not None:
-            root = out
-        folder, mark = (source.parent, MARK) if out is None else ((out / inner).parent, "")
+    mark = MARK if out is None else ""
+    for source, root in roots.items():
+        folder = folders[source]
         suffix = suffix_for(source.suffix, form)
         target = None
         if root is not None:
@@ -116,6 +133,18 @@ def plan(found: Found, form: str | None = None) -> list[Job]:
     if out is not None:
         _refuse_mixing(jobs, found.paths, out)
     return jobs
+
+
+def _has_suffix(path: Path) -> bool:
+    """Return whether a name ends as a file's does, and not in a number as in ``summer.2024``."""
+    return re.search("[A-Za-z]", path.suffix) is not None
+
+
+def _journal_over(folder: Path) -> Path | None:
+    """Return the nearest folder that has a journal of ours, from one upwards."""
+    ours = os.R_OK | os.W_OK
+    places = (folder, *folder.parents)
+    return next((place for place in places if os.access(place / JOURNAL, ours)), None)
 
 
 def _earlier(
@@ -132,14 +161,16 @@ def _earlier(
 
 def _refuse_mixing(jobs: Sequence[Job], paths: Sequence[Path], out: Path) -> None:
     # A folder is searched but for what lies below an ``out`` inside it.
-    searched = {_real(path) for path in paths if path.is_dir()} - set(_real(out).parents)
+    searched = {identity(path): path for path in paths if os.path.isdir(path)}
+    for folder in _real(out).parents:
+        searched.pop(identity(folder), None)
     for folder in {_real(job.target.parent) for job in jobs}:
-        among = searched.intersection((folder, *folder.parents))
-        if among:
-            raise ConfigError(
-                f"--out {out}: results would lie among the photos of {among.pop()}; name another "
-                "folder, or leave --out away for results beside the photos"
-            )
+        for place in (folder, *folder.parents):
+            if among := searched.get(identity(place)):
+                raise ConfigError(
+                    f"--out {out}: results would lie among the photos of {among}; name another "
+                    "folder, or leave --out away for results beside the photos"
+                )
 
 
 def _real(path: Path) -> Path:
@@ -173,7 +204,8 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
     """
     results = None if out is None else _real(out)
     found: list[Path] = []
-    made: set[Path] = set()
+    over = _journal_over(folder.parent)
+    made = set() if over is None else set(Journal(over, "").made())
 
     def note(error: OSError) -> None:
         place = Path(error.filename)
@@ -192,8 +224,13 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
             if not inner.startswith(".") and _real(here / inner) != results
         ]
         found += [here / inner for inner in (*files, *links) if not inner.startswith(".")]
-    return sorted(
-        path
-        for path in found
-        if path not in made and (path.is_symlink() or path.is_file() or path.is_dir())
-    )
+    return sorted(path for path in found if path not in made and not _is_odd(path))
+
+
+def _is_odd(path: Path) -> bool:
+    """Return whether something is neither file nor folder: reading it might wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # gone or out of reach: its turn will tell why
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

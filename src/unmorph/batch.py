@@ -19,10 +19,11 @@ from unmorph import __version__
 from unmorph.bounds import are_grey
 from unmorph.errors import PhotoError, UnmorphError, WeightsError
 from unmorph.faces.crop import Square, crop_square
-from unmorph.files import PARTIAL, write_whole
+from unmorph.files import PARTIAL, identity, write_whole
 from unmorph.journal import FAILED, NO_FACE, PLANNED, PROTECTED, Job, Journal, Outcome
-from unmorph.photo import MAX_MEGAPIXELS, WRITABLE, Photo, encode, losses_as, read
-from unmorph.protector import Protector
+from unmorph.photo import MAX_MEGAPIXELS, WRITABLE, Photo, encode, losses_as, opened, read
+from unmorph.protector import DEFAULT_STRENGTH, Protector
+from unmorph.refining import AIMS
 
 #: A face whose square (`unmorph.faces.crop.frame`) has shorter sides than this, in pixels, holds
 #: too little of the perturbation's detail (`results/formats.json`).
@@ -47,8 +48,9 @@ class Settings:
     #: Faces by hand, as `Protector.protect_photo` takes them.
     boxes: tuple[tuple[float, float, float, float], ...] = ()
     max_megapixels: float = MAX_MEGAPIXELS
-    #: As `Protector.load` takes it.
+    #: As `Protector.load` takes them.
     refine: int = 0
+    strength: str = DEFAULT_STRENGTH
 
 
 def unchanged(jobs: Sequence[Job], journals: dict[Path, Journal]) -> Iterator[Outcome | None]:
@@ -77,7 +79,10 @@ def journals_for(jobs: Iterable[Job], settings: Settings, weights: Path) -> dict
     if not weights.is_file():
         raise WeightsError(f"{weights}: no such network")
     digest = hashlib.sha256(weights.read_bytes())
-    digest.update(f"{settings} {__version__}".encode())
+    # What a photo may be at most changes no result, and a strength only what refinement is after.
+    aim = AIMS[settings.strength] if settings.refine else None
+    decisive = dataclasses.replace(settings, max_megapixels=0, strength="")
+    digest.update(f"{decisive} {aim} {__version__}".encode())
     key = digest.hexdigest()[:16]
     return {root: Journal(root, key) for root in roots if root is not None}
 
@@ -99,10 +104,10 @@ def run(
     photo of the ``jobs``, or one of the other ``originals``.
     """
     _tidy({job.target.parent for job in jobs})
-    kept = _places(jobs, originals)
+    kept = _identities(jobs, originals)
 
     def protect(job: Job) -> Outcome:
-        _refuse_original(job, kept)
+        _refuse(job, kept)
         journal = None if job.root is None else journals[job.root]
         return _protect_file(protector, job, settings, journal, overwrite)
 
@@ -125,11 +130,13 @@ def planned(
     overwrite: bool = False,
     originals: Iterable[Path] = (),
 ) -> Iterator[Outcome]:
-    """Yield what `run` would do, and what it would refuse, without reading a photo."""
-    kept = _places(jobs, originals)
+    """Yield what `run` would do, and what it would refuse, without decoding a photo."""
+    kept = _identities(jobs, originals)
 
     def look(job: Job) -> Outcome:
-        _refuse_original(job, kept)
+        _refuse(job, kept)
+        with opened(job.source):  # it is there, and in reach
+            pass
         owned = job.root is not None and journals[job.root].owns(job)
         if job.target.exists() and not (overwrite or owned):
             raise is_there(job.source, job.target)
@@ -138,16 +145,26 @@ def planned(
     return (_tried(look, job) for job in jobs)
 
 
-def refuse_unwritable(jobs: Iterable[Job]) -> None:
-    """Refuse, before the work, what could not be written.
+def refuse_unwritable(jobs: Sequence[Job]) -> None:
+    """Refuse, before the networks are loaded, jobs of which no result could be written.
 
     Raises:
-        PhotoError: a folder of results is out of reach; the message names it.
+        PhotoError: all folders of results are out of reach.
     """
-    for folder in {job.target.parent for job in jobs}:
-        there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise PhotoError(f"{there}: cannot be written to; name another folder with --out")
+    refusals = [_unwritable(job) for job in jobs]
+    if refusals and all(refusals):
+        raise next(filter(None, refusals))
+
+
+def _unwritable(job: Job) -> PhotoError | None:
+    """Return the refusal of a job whose folder of results is out of reach; else None."""
+    folder = job.target.parent
+    there = next((place for place in (folder, *folder.parents) if os.path.exists(place)), folder)
+    if os.access(there, os.W_OK | os.X_OK):
+        return None
+    return PhotoError(
+        f"{job.source}: {there}: cannot be written to; name another folder with --out"
+    )
 
 
 def is_there(source: Path, target: Path) -> PhotoError:
@@ -180,6 +197,10 @@ def protect_photo(
         )
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from error
+    except WeightsError as error:
+        raise PhotoError(
+            f"{name}: {error}; where memory is short, shrink the photo or take fewer --workers"
+        ) from error
     except MemoryError as error:
         raise PhotoError(f"{name}: does not fit in memory; shrink it first") from error
     psnr = None if result.psnr == float("inf") else result.psnr
@@ -212,7 +233,7 @@ def _tried(work: Callable[[Job], Outcome], job: Job) -> Outcome:
     try:
         return work(job)
     except UnmorphError as error:
-        text = str(error)
+        text = str(error) if str(job.source) in str(error) else f"{job.source}: {error}"
     except OSError as error:  # a name too long for a result, a folder out of reach
         text = f"{job.source}: {job.target}: {error.strerror or error}"
     except Exception as error:  # a photo that fails stops no other
@@ -220,14 +241,17 @@ def _tried(work: Callable[[Job], Outcome], job: Job) -> Outcome:
     return Outcome(str(job.source), FAILED, error=text)
 
 
-def _places(jobs: Sequence[Job], originals: Iterable[Path]) -> set[str]:
-    """Return where the originals lie, which nothing replaces."""
-    return {os.path.realpath(photo) for photo in (*originals, *(job.source for job in jobs))}
+def _identities(jobs: Sequence[Job], originals: Iterable[Path]) -> set[tuple[int, int] | None]:
+    """Return what tells the originals, which nothing replaces."""
+    return {identity(photo) for photo in (*originals, *(job.source for job in jobs))} - {None}
 
 
-def _refuse_original(job: Job, kept: Container[str]) -> None:
-    if os.path.realpath(job.target) in kept:
+def _refuse(job: Job, kept: Container[tuple[int, int] | None]) -> None:
+    """Refuse what cannot be done, before a photo is read."""
+    if identity(job.target) in kept:
         raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
+    if refusal := _unwritable(job):
+        raise refusal
 
 
 def _protect_file(

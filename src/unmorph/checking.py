@@ -212,7 +212,10 @@ def judged(edits: Sequence[Edit]) -> Verdict | None:
 
 
 def worst(checks: Sequence[FaceCheck]) -> Verdict | None:
-    """Return the verdict of the face that is worst off; None where none could be judged."""
+    """Return the verdict of the face that is worst off, of those that could be judged.
+
+    None where none could be.
+    """
     order = list(Verdict)
     known = [check.verdict for check in checks if check.verdict is not None]
     return max(known, key=order.index, default=None)

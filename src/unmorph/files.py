@@ -15,6 +15,18 @@ from unmorph.errors import UnmorphError
 PARTIAL = ".unmorph-partial"
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file or folder whatever its name; None where there is none in reach.
+
+    Names do not tell: some disks take ``A.jpg`` and ``a.jpg`` for one file.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextlib.contextmanager
 def whole(path: Path, error: type[UnmorphError], *, replace: bool = True) -> Iterator[Path]:
     """Yield another path to write to; once that is done, the file there becomes ``path``.

@@ -36,7 +36,7 @@ class Job:
 
     source: Path
     target: Path
-    #: The folder whose journal knows about it; None for photos that were named one by one.
+    #: The folder whose journal knows about it; None for a photo that was named.
     root: Path | None = None
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -92,6 +93,9 @@ _SUBFILE_TYPE = 254
 #: What follows ``ftyp`` in files that only pillow-heif reads.
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
+#: What follows ``ftyp`` in AVIF.
+_AVIF_BRANDS = (b"avif", b"avis")
+
 #: What Pillow's decoders raise for damaged data; warnings, where they are made errors.
 _DAMAGED = (
     Warning,
@@ -174,9 +178,20 @@ def read(path: PathLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
         PhotoError: the file is absent, no image, damaged, larger than ``max_megapixels``, raw, or
             of 32-bit numbers.
     """
+    with opened(path) as file:
+        return _read(file, os.fspath(path), max_megapixels)
+
+
+@contextlib.contextmanager
+def opened(path: PathLike) -> Iterator[IO[bytes]]:
+    """Yield a photo's file, open for reading.
+
+    Raises:
+        PhotoError: it is absent, a folder or out of reach.
+    """
     try:
         with open(path, "rb") as file:
-            return _read(file, os.fspath(path), max_megapixels)
+            yield file
     except FileNotFoundError as error:
         raise PhotoError(f"{path}: no such file") from error
     except IsADirectoryError as error:
@@ -300,6 +315,8 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
     is_heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
     if is_heic and not _learn_heic():
         raise PhotoError(f"{name}: {_NEEDS_HEIC}")
+    if start[4:8] == b"ftyp" and start[8:12] in _AVIF_BRANDS and not features.check("avif"):
+        raise PhotoError(f"{name}: {NEEDS_AVIF}")
     Image.init()
     try:
         with Image.open(file, formats=[kind for kind in _READ if kind in Image.OPEN]) as image:

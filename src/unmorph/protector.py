@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -67,6 +67,7 @@ class Protector:
         strength: str = DEFAULT_STRENGTH,
         refine: int = 0,
         threads: int | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> Protector:
         """Return a protector with a learned defense.
 
@@ -79,6 +80,7 @@ class Protector:
                 (`unmorph.refining`): about half a second or more each on a laptop. As many edits
                 are stopped or somewhat more, and less shows; 10 is a good choice.
             threads: how many cores to use; all of them by default.
+            on_step: called after each gradient step on a photo's faces.
 
         Raises:
             ConfigError: there is no such strength, or so many steps.
@@ -89,7 +91,9 @@ class Protector:
             raise ConfigError(f"refine={refine!r}: expected a number of steps, 0 to {MOST_STEPS}")
         defense: FaceDefense = OnnxDefense(weights or shipped, threads)
         if refine:
-            defense = Refiner.load(defense, refine, AIMS[strength], threads=threads)
+            defense = Refiner.load(
+                defense, refine, AIMS[strength], threads=threads, on_step=on_step
+            )
         return cls(defense, FaceDetector(threads=threads))
 
     def protect(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ find. They take seconds where it takes milliseconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,7 @@ class Refiner:
         classifier: what fills in the labels that a face has now.
         steps: how many; each takes about half a second or more a face and deepfake on a laptop.
         aim: how like the face, and through what.
+        on_step: called after each step.
 
     Raises:
         ConfigError: a channel is unknown, or has no way back (`unmorph.channels.backward`).
@@ -94,9 +95,10 @@ class Refiner:
         classifier: OnnxClassifier,
         steps: int,
         aim: Aim = AIMS["subtle"],
+        on_step: Callable[[], None] | None = None,
     ) -> None:
         self.start, self.deepfakes, self.classifier = start, deepfakes, classifier
-        self.steps, self.aim = steps, aim
+        self.steps, self.aim, self._on_step = steps, aim, on_step
         self.passages = [_Passage(name) for name in aim.channels]
         self.epsilon = start.epsilon
 
@@ -108,6 +110,7 @@ class Refiner:
         aim: Aim = AIMS["subtle"],
         *,
         threads: int | None = None,
+        on_step: Callable[[], None] | None = None,
     ) -> Refiner:
         """Return a refiner that steps through every deepfake in this package.
 
@@ -116,13 +119,14 @@ class Refiner:
             steps: how many.
             aim: how like the face, and through what.
             threads: how many cores to use; all of them by default.
+            on_step: called after each step.
 
         Raises:
             WeightsError: a network is absent or damaged.
         """
         deepfakes = [OnnxGradient(runtime.SHIPPED / file, threads) for file in GRADIENTS]
         classifier = OnnxClassifier(runtime.CLASSIFIER, threads)
-        return cls(start, deepfakes, classifier, steps, aim)
+        return cls(start, deepfakes, classifier, steps, aim, on_step)
 
     def protect(self, faces: Floats) -> Floats:
         """Return faces (N, 3, 128, 128) protected, within epsilon, the PSNR and [-1, 1]."""
@@ -141,6 +145,8 @@ class Refiner:
                 direction = blurred(direction, self.aim.smooth)
             direction *= _size(velocity) / np.maximum(_size(direction), 1e-30)
             protected = self._bounded(faces, protected - length * direction)
+            if self._on_step is not None:
+                self._on_step()
         return protected
 
     def _bounded(self, faces: Floats, protected: Floats) -> Floats:

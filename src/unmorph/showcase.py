@@ -56,7 +56,7 @@ def show(
     Raises:
         PhotoError: the photo shows no face.
     """
-    result = protector.protect_photo(photo)
+    result = protector.protect_photo(photo, largest=1)
     if not result.faces:
         raise PhotoError("no face found")
     return compare(photo, result.pixels, result.squares[0], deepfake, classifier)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from unmorph import runtime
 from unmorph.attributes import ATTRIBUTES
+from unmorph.checking import Checker, FaceCheck
 from unmorph.cli import app
 from unmorph.faces.crop import crop_square, frame
 from unmorph.faces.detect import FaceDetector
@@ -179,3 +182,24 @@ def test_edits_that_do_nothing(shipped: Path, save_network: object) -> None:
     result = check(PORTRAIT, PORTRAIT)
     assert result.exit_code == 1
     assert "cannot be judged" in result.output
+
+
+def test_faces_that_edits_do_not_change_are_told(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = Checker.check
+
+    def one_more(*arguments: Any) -> list[FaceCheck]:
+        checks = checked(*arguments)
+        idle = {
+            name: tuple(replace(edit, before=0.0, after=0.0) for edit in edits)
+            for name, edits in checks[0].channels.items()
+        }
+        return [*checks, replace(checks[0], channels=idle)]
+
+    before = check(PORTRAIT, PORTRAIT).output.splitlines()[-1]
+    monkeypatch.setattr(Checker, "check", one_more)
+    result = check(PORTRAIT, PORTRAIT)
+    assert result.exit_code == 3
+    assert result.output.splitlines()[-1] == f"{before} (but for 1 of 2 faces, not judged)"
+    assert "cannot be judged, the edits hardly change it" in result.output

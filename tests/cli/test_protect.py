@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from typer.testing import CliRunner, Result
 from unmorph import runtime
 from unmorph.cli import app
 from unmorph.cli import protect as cli_protect
+from unmorph.cli._progress import progress
 from unmorph.journal import JOURNAL
 from unmorph.photo import decode, read
 from unmorph.protector import Protector
@@ -115,9 +118,13 @@ def test_refines_where_asked(
         result = protect(folder / "album", "-o", folder / "out", "--refine", str(refine))
         assert result.exit_code == 0, result.output
         assert "1 face" in result.output  # it is done again with other steps
-        protector = Protector.load(defense_file, refine=refine, threads=1)
+        steps = iter(range(100))
+        protector = Protector.load(
+            defense_file, refine=refine, threads=1, on_step=partial(next, steps)
+        )
         found = read(folder / "out" / "jane.png").pixels
         np.testing.assert_array_equal(found, protector.protect(read(photo).pixels))
+        assert next(steps) == refine
     plain = Protector.load(defense_file, threads=1).protect(read(photo).pixels)
     assert (found != plain).any()
 
@@ -435,7 +442,7 @@ def test_progress_on_a_terminal(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with cli_protect._progress(2, True) as (say, advance):
+    with progress(2) as (say, advance):
         for name in ("a.jpg: [done]", "b.jpg: [done]"):
             say(name)
             advance()
@@ -443,13 +450,13 @@ def test_progress_on_a_terminal(
     assert "a second" in terminal.getvalue()
     assert capsys.readouterr().out == "a.jpg: [done]\nb.jpg: [done]\n"
     monkeypatch.setattr(sys, "stdout", terminal)
-    with cli_protect._progress(1, True) as (say, _):
+    with progress(1) as (say, _):
         say("c.jpg: [done]")
     assert "c.jpg: [done]" in terminal.getvalue()
 
 
 def test_no_progress_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    with cli_protect._progress(2, True) as (say, advance):
+    with progress(2) as (say, advance):
         say("a.jpg")
         advance()
     assert capsys.readouterr() == ("a.jpg\n", "")
@@ -492,6 +499,19 @@ def test_pipe_into_a_new_folder(folder: Path, defense_file: Path) -> None:
     result = through_pipe(defense_file, data, "-o", str(folder / "a.png" / "b.png"))
     assert result.exit_code == 1
     assert "cannot be written" in result.output
+
+
+def test_pipe_from_the_file_that_it_would_replace(folder: Path, defense_file: Path) -> None:
+    photo = portrait_at(folder / "a.png")
+    before = photo.read_bytes()
+    command = [sys.executable, "-m", "unmorph", "protect", "-", "--weights", str(defense_file)]
+    with photo.open("rb") as file:
+        result = subprocess.run(
+            [*command, "-o", str(photo), "--overwrite"], stdin=file, capture_output=True, text=True
+        )
+    assert result.returncode == 1
+    assert "a.png is an original" in result.stderr
+    assert photo.read_bytes() == before
 
 
 def test_pipe_without_a_photo(folder: Path, defense_file: Path) -> None:
@@ -539,6 +559,11 @@ def test_never_overwrites_an_original(folder: Path, protect: Run) -> None:
     assert "is an original" in result.output
     assert photo.read_bytes() == original
     assert names(folder) == ["a.png", "b.jpg", "b.png"]
+    os.link(photo, folder / "A.PNG")  # as on a disk that takes the two names for one
+    result = protect(photo, "-o", folder / "A.PNG", "--overwrite")
+    assert result.exit_code == 1
+    assert "is an original" in result.output
+    assert photo.samefile(folder / "A.PNG")
 
 
 def test_never_overwrites_an_original_that_is_done(folder: Path, protect: Run) -> None:
@@ -586,6 +611,39 @@ def test_failures_do_not_stop_the_others(folder: Path, protect: Run) -> None:
     assert (folder / "good-protected.png").is_file()
 
 
+def test_a_second_run_on_what_was_named(folder: Path, protect: Run) -> None:
+    photos = [portrait_at(folder / name) for name in ("a.jpg", "b.jpg")]
+    out = folder.parent / "out"
+    for said in ("2 protected", "2 unchanged"):
+        result = protect(*photos, "-o", out)
+        assert result.exit_code == 0, result.output
+        assert said in result.output
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize(("first", "second"), [("album/day", "album"), ("album", "album/day")])
+def test_a_second_run_on_another_level(
+    folder: Path, protect: Run, first: str, second: str, outside: bool
+) -> None:
+    portrait_at(folder / "album" / "day" / "a.jpg")
+    results = []
+    for path in (first, second):
+        where = ["-o", folder / "out" / path] if outside else []
+        result = protect(folder / path, *where)
+        assert result.exit_code == 0, result.output
+        results.append(names(folder))
+    assert "1 face" in result.output
+    assert "unchanged" in result.output
+    assert results[0] == results[1]
+
+
+def test_a_dry_run_tells_what_is_not_there(folder: Path, protect: Run) -> None:
+    result = protect(folder / "absent.jpg", portrait_at(folder / "a.jpg"), "--dry-run")
+    assert result.exit_code == 1
+    assert "absent.jpg: no such file" in result.output
+    assert "a.jpg ->" in result.output
+
+
 def test_no_face_has_its_own_exit_code(folder: Path, protect: Run) -> None:
     empty, good = landscape_at(folder / "empty.png"), portrait_at(folder / "good.jpg")
     result = protect(empty, good)
@@ -608,6 +666,8 @@ def test_folder_without_photos(folder: Path, protect: Run) -> None:
         ["a.jpg", "--keep-location"],
         ["a.jpg", "--format", "xyz"],
         ["a.jpg", "-o", "out.gif"],
+        ["a.jpg", "-o", "out.jgp"],
+        ["a.jpg", "-o", "out.png", "--format", "same"],
         ["a.jpg", "--format", "png", "-o", "b.jpg"],
         ["-", "--format", "png", "-o", "b.jpg"],
         ["a.jpg", "--format", "same", "--quality", "101"],

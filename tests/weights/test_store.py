@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from unmorph.cli import app
-from unmorph.errors import ConfigError, WeightsError
-from unmorph.weights import catalog, entry, locate, names, store
+from unmorph.errors import ConfigError, MissingExtraError, WeightsError
+from unmorph.weights import catalog, convert, entry, locate, names, store
 from unmorph.weights.catalog import WeightsEntry
 
 GENERATOR = b"a generator's checkpoint"
@@ -98,6 +101,43 @@ def test_download_is_unpacked_into_the_cache(
     assert locate(stargan.name) == cache / stargan.filename
     assert asked == [stargan.url]
     assert [path.name for path in cache.iterdir()] == [stargan.filename]
+
+
+class Terminal(io.StringIO):
+    """What stands for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_the_download(
+    cache: Path, stargan: WeightsEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serve(downloader: Any, _: str, output: str, __: object) -> None:
+        bar = downloader.progressbar
+        bar.total = 2_000_000
+        for _piece in range(3):  # the last piece is a part of one
+            bar.update(1_000_000)
+        bar.reset()
+        bar.update(bar.total)
+        bar.close()
+        publisher_zip(Path(output))
+
+    terminal = Terminal()
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", serve)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    locate(stargan.name)
+    assert stargan.filename in terminal.getvalue()
+    assert "2.0/2.0 MB" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(("name", "module"), [("alexnet", "torch"), ("vgg16", "h5py")])
+def test_what_could_not_be_unpacked_is_not_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    monkeypatch.setattr(convert, "find_spec", lambda wanted: None if wanted == module else wanted)
+    with pytest.raises(MissingExtraError, match=f"needs {module}: pip install"):
+        locate(name)
 
 
 def test_wrong_hash_is_refused_with_both_hashes(

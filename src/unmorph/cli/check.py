@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from unmorph.cli._options import OVERWRITE, refuse_picture
-from unmorph.errors import ConfigError, PhotoError
+from unmorph.errors import ConfigError, PhotoError, WeightsError
 
 if TYPE_CHECKING:
     from unmorph.channels.codecs import Channel
@@ -58,7 +58,7 @@ def command(
     changes the photo; that is weaker evidence, as some edits do little by themselves.
 
     A photo is protected where at least four edits in five are stopped on every face, as it is
-    and after each channel.
+    and after each channel. Faces that the edits hardly change cannot be judged, and are told.
 
     Exits with 0 when it is protected, 3 when it is not or only weakly, 1 when it could not be
     checked, and 2 after wrong usage.
@@ -108,7 +108,7 @@ def command(
         original = read(photo, max_megapixels=max_megapixels).pixels
         copy = None if protected is None else read(protected, max_megapixels=max_megapixels).pixels
         checks = _checked(checker, original, copy, ways, names)
-    except PhotoError as error:
+    except (PhotoError, WeightsError) as error:
         if as_json:
             say(None, [], str(error))
         raise
@@ -126,7 +126,9 @@ def command(
     if verdict is None:
         raise PhotoError(unknown)
     if not as_json:
-        typer.echo(f"{photo if protected is None else protected}: {_SAID[verdict.name]}")
+        unjudged = sum(check.verdict is None for check in checks)
+        but = f" (but for {unjudged} of {len(checks)} faces, not judged)" if unjudged else ""
+        typer.echo(f"{photo if protected is None else protected}: {_SAID[verdict.name]}{but}")
         if protected is None and verdict is not Verdict.UNPROTECTED:
             typer.echo("(or the edits do little to this face anyway: only the original can tell)")
     if verdict is not Verdict.PROTECTED:
@@ -187,6 +189,8 @@ def _report(checks: Sequence[FaceCheck]) -> list[str]:
 
 
 def _summary(check: FaceCheck) -> str:
+    if check.verdict is None:
+        return "cannot be judged, the edits hardly change it"
     parts: list[str] = []
     for name, edits in check.channels.items():
         counted = [edit for edit in edits if edit.counted]

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._options import OVERWRITE, refuse_picture
+from unmorph.cli._progress import progress
 
 
 def command(
@@ -21,10 +22,12 @@ def command(
         0, min=0, max=100, metavar="N", help="As `unmorph protect` takes it."
     ),
     overwrite: bool = OVERWRITE,
+    max_megapixels: float = typer.Option(100.0, min=0, help="Refuse larger photos."),
     threads: int | None = typer.Option(None, min=1, help="Cores to use; by default all."),
 ) -> None:
     """Draw what StarGAN makes of a photo before and after its protection."""
     import numpy as np
+    from PIL import Image
 
     from unmorph.checking import suppression
     from unmorph.errors import PhotoError
@@ -36,11 +39,16 @@ def command(
 
     photo = photo or PORTRAIT
     refuse_picture("--out", out, (photo,), overwrite=overwrite)
-    pixels = read(photo).pixels
-    protector = Protector.load(strength=strength, refine=refine, threads=threads)
+    Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
+    pixels = read(photo, max_megapixels=max_megapixels).pixels
     deepfake = OnnxDeepfake(SHIPPED / "stargan.onnx", threads)
+    classifier = OnnxClassifier(CLASSIFIER, threads)
     try:
-        shown = show(pixels, protector, deepfake, OnnxClassifier(CLASSIFIER, threads))
+        with progress(refine) as (_, advance):
+            protector = Protector.load(
+                strength=strength, refine=refine, threads=threads, on_step=advance
+            )
+            shown = show(pixels, protector, deepfake, classifier)
     except PhotoError as error:
         raise PhotoError(f"{photo}: {error}; choose a photo that shows one") from error
     write(Photo(np.asarray(shown.picture)), out)

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from unmorph.cli._options import STOPPED
+from unmorph.cli._progress import progress
 
 if TYPE_CHECKING:
     from unmorph.batch import Settings
@@ -97,7 +97,9 @@ def command(
         "laptop. As many edits are stopped or somewhat more, and less shows; 10 is a good choice.",
     ),
     workers: int | None = typer.Option(
-        None, min=1, help="Photos at a time, a core each; by default as many as there are cores."
+        None,
+        min=1,
+        help="Photos at a time, a core each; by default as many as there are cores, up to eight.",
     ),
     again: bool = typer.Option(
         False, "--again", help="Do all photos of a folder, not only new and changed ones."
@@ -162,6 +164,7 @@ def command(
         tuple(map(_box, box or ())),
         max_megapixels,
         refine,
+        strength,
     )
     if box and (len(photos) > 1 or photos[0].is_dir()):
         raise typer.BadParameter("--box belongs to one photo: name one")
@@ -204,16 +207,20 @@ def _files(
     todo = [job for job, outcome in zip(jobs, known, strict=True) if outcome is None]
     batch.refuse_unwritable(todo)
     originals = [job.source for job in jobs]
-    if dry_run:
-        outcomes = batch.planned(todo, journals, overwrite=overwrite, originals=originals)
-    else:
-        cores = _cores(workers)
-        at_once = min(cores, len(todo)) or 1
-        outcomes = _outcomes(todo, settings, journals, load, cores, at_once, overwrite, originals)
+    # Of one photo the refinement's steps are counted.
+    single = len(todo) == 1
+    length = 0 if dry_run else settings.refine if single else len(todo)
     counts: dict[str, int] = {}
     failures: list[str] = []
     try:
-        with _progress(len(todo), not dry_run and len(todo) > 1) as (say, advance):
+        with progress(length) as (say, advance):
+            if dry_run:
+                outcomes = batch.planned(todo, journals, overwrite=overwrite, originals=originals)
+            else:
+                load = partial(load, on_step=advance if single else None)
+                outcomes = _outcomes(
+                    todo, settings, journals, load, _cores(workers), overwrite, originals
+                )
             for outcome in (o for o in known if o is not None):
                 counts[outcome.status] = counts.get(outcome.status, 0) + 1
                 if as_json:
@@ -228,7 +235,8 @@ def _files(
                     say(json.dumps(dataclasses.asdict(outcome)))
                 elif outcome.error is None:
                     say(_line(outcome))
-                advance()
+                if not single:
+                    advance()
     except KeyboardInterrupt:
         done = sum(counts.values())
         more = "; the same command goes on" if journals else ""
@@ -252,7 +260,6 @@ def _outcomes(
     journals: dict[Path, Any],
     load: Load,
     cores: int,
-    at_once: int,
     overwrite: bool,
     originals: Sequence[Path],
 ) -> Iterator[Outcome]:
@@ -260,6 +267,7 @@ def _outcomes(
 
     if not jobs:
         return
+    at_once = min(cores, len(jobs))
     # A photo by itself has all cores; several have one each.
     threads = cores if at_once == 1 else 1
     protector = load(threads=threads)
@@ -316,8 +324,11 @@ def _piped(
     from unmorph.files import write_whole
     from unmorph.photo import decode, read
 
-    if out != _PIPE and out.exists() and not overwrite:
-        raise batch.is_there(photo, out)
+    if out != _PIPE and out.exists():
+        if photo == _PIPE and _is_read_from(out):
+            raise PhotoError(f"stdin: {out} is an original; choose another --out")
+        if not overwrite:
+            raise batch.is_there(photo, out)
     start = time.perf_counter()
     if photo == _PIPE:
         given = sys.stdin.buffer.read()
@@ -327,9 +338,10 @@ def _piped(
         size = photo.stat().st_size
     form = settings.format or source.format
     _refuse_quality(settings, {form})
-    protector = load(threads=cores)
     name = "stdin" if photo == _PIPE else str(photo)
-    data, outcome = batch.protect_photo(protector, source, name, settings, form)
+    with progress(settings.refine) as (_, advance):
+        protector = load(threads=cores, on_step=advance)
+        data, outcome = batch.protect_photo(protector, source, name, settings, form)
     if data is not None and out == _PIPE:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -345,6 +357,14 @@ def _piped(
         bytes_before=size,
         seconds=time.perf_counter() - start,
     )
+
+
+def _is_read_from(path: Path) -> bool:
+    """Return whether stdin is that file."""
+    try:
+        return os.path.samestat(os.fstat(sys.stdin.fileno()), path.stat())
+    except (OSError, ValueError):  # stdin is no file
+        return False
 
 
 def _cores(asked: int | None) -> int:
@@ -379,45 +399,16 @@ def _line(outcome: Outcome) -> str:
     return f"{outcome.source}: {line}" + (f" -> {outcome.target}" if outcome.target else "")
 
 
-@contextmanager
-def _progress(total: int, wanted: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield what prints a line and what counts a photo, beside a bar on a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield typer.echo, lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    console = Console(stderr=True)
-    rate = TextColumn("{task.fields[rate]}")
-    with Progress(
-        BarColumn(), MofNCompleteColumn(), rate, TextColumn("left:"), TimeLeft(), console=console
-    ) as bar:
-        task = bar.add_task("photos", total=total, rate="")
-
-        def say(text: str) -> None:
-            if sys.stdout.isatty():  # the same terminal: above the bar
-                console.print(text, markup=False, highlight=False, soft_wrap=True)
-            else:
-                typer.echo(text)
-
-        def advance() -> None:
-            bar.advance(task)
-            shown = bar.tasks[0]
-            if shown.elapsed:
-                bar.update(task, rate=f"{shown.completed / shown.elapsed:.1f} a second")
-
-        yield say, advance
-
-
 def _format(form: str | None, out: Path | None) -> str | None:
     """Return the format to write; None for each photo's own, or for what ``out`` is called."""
     from unmorph.album import names_file
     from unmorph.photo import FORMATS, WRITABLE
 
+    is_named = out is not None and names_file(out)
     if form is None:
-        return None if out is not None and names_file(out) else "png"
+        return None if is_named else "png"
+    if form == _SAME and is_named:
+        raise typer.BadParameter(f"--format same: {out} names the format; leave one of them out")
     form = WRITABLE.get(f".{form}", form)
     if form not in (*FORMATS, _SAME):
         raise typer.BadParameter(f"--format: choose {', '.join((*FORMATS, _SAME))}")

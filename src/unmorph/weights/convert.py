@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 
 from unmorph.errors import MissingExtraError
+
+#: The module that takes a download apart and is no part of the base install, by its suffix.
+_NEEDED = {".pth": "torch", ".h5": "h5py"}
 
 #: What is raised for damaged files by those who read archives, pickles and tensors.
 UNREADABLE = (
@@ -23,6 +27,22 @@ UNREADABLE = (
     zipfile.BadZipFile,
     pickle.UnpicklingError,
 )
+
+
+def refuse_without(download: str) -> None:
+    """Refuse, before the download, what could not be unpacked after it.
+
+    Args:
+        download: the name of the publisher's file.
+
+    Raises:
+        MissingExtraError: a module is missing; the message holds the pip command.
+    """
+    module = _NEEDED.get(PurePosixPath(download).suffix)
+    if module is not None and find_spec(module) is None:
+        raise MissingExtraError(
+            f'unpacking {download} needs {module}: pip install "unmorph[train]"'
+        )
 
 
 def stargan_generator(path: Path) -> bytes:
@@ -45,27 +65,19 @@ def lpips_heads(path: Path) -> bytes:
 
 
 def _checkpoint_tensors(path: Path, *, prefix: str) -> bytes:
-    try:
-        import torch
-        from safetensors.torch import save
-    except ImportError as error:
-        raise MissingExtraError(
-            f'Unpacking {path.name} needs torch: pip install "unmorph[train]"'
-        ) from error
+    import torch
+    from safetensors.torch import save
+
     state = torch.load(path, map_location="cpu", weights_only=True)
     return save({key: value.contiguous() for key, value in state.items() if key.startswith(prefix)})
 
 
 def vgg16_convolutions(path: Path) -> bytes:
     """Turn Keras' HWIO kernels of conv1_1 ... conv4_3 into OIHW."""
-    try:
-        import h5py
-        import numpy as np
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise MissingExtraError(
-            f'Unpacking {path.name} needs h5py: pip install "unmorph[train]"'
-        ) from error
+    import h5py
+    import numpy as np
+    from safetensors.numpy import save
+
     tensors = {}
     with h5py.File(path) as file:
         for block, count in {1: 2, 2: 2, 3: 3, 4: 3}.items():

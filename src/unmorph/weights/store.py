@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmorph.errors import WeightsError
 from unmorph.files import write_whole
 from unmorph.weights.catalog import WeightsEntry, entry
-from unmorph.weights.convert import UNREADABLE
+from unmorph.weights.convert import UNREADABLE, refuse_without
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from torch import Tensor
 
 #: Environment variable that names a folder holding the catalog's files.
@@ -81,6 +85,7 @@ def locate(name: str, mirror: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         ConfigError: the name is unknown.
         WeightsError: a file with another hash was found, or no source has the file.
+        MissingExtraError: the publisher's download needs a module that is not installed.
     """
     item = entry(name)
     folder = mirror_folder(mirror)
@@ -130,11 +135,13 @@ def _download(item: WeightsEntry, target: Path) -> Path:
             f"{item.filename}: the weights {item.name!r} have no official download; give --from "
             f"(or {MIRROR_VARIABLE}) a folder that holds the file"
         )
+    refuse_without(str(item.download_name))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         download = Path(folder) / str(item.download_name)
         try:
-            pooch.HTTPDownloader(timeout=60)(item.url, str(download), None)
+            with _bar(item.filename) as bar:
+                pooch.HTTPDownloader(timeout=60, progressbar=bar)(item.url, str(download), None)
         except OSError as error:
             served = dict.fromkeys((item.filename, download.name))
             raise WeightsError(
@@ -145,8 +152,50 @@ def _download(item: WeightsEntry, target: Path) -> Path:
         return _keep(item, download, target)
 
 
+class _Bar:
+    """What pooch tells of a download, passed on to a task of Rich's."""
+
+    def __init__(self, shown: Progress, name: str) -> None:
+        self._shown, self._task = shown, shown.add_task(name, total=None)
+
+    @property
+    def total(self) -> float:
+        """How many bytes are to come."""
+        return self._shown.tasks[0].total or 0
+
+    @total.setter
+    def total(self, count: int) -> None:
+        self._shown.update(self._task, total=count or None)
+
+    def update(self, count: int) -> None:
+        """Count some more bytes."""
+        self._shown.advance(self._task, count)
+
+    def reset(self) -> None:
+        """Count from the beginning: pooch does at the end, and counts them all at once."""
+        self._shown.update(self._task, completed=0)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[_Bar | bool]:
+    """Yield what shows a download's progress on a terminal, else False."""
+    if not sys.stderr.isatty():
+        yield False
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        yield _Bar(shown, name)
+
+
 def _keep(item: WeightsEntry, download: Path, target: Path) -> Path:
     """Unpack the official file into ``target``, whole and verified or not at all."""
+    refuse_without(download.name)
     try:
         data = item.unpack(download) if item.unpack else download.read_bytes()
     except UNREADABLE as error:
