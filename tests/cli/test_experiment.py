@@ -19,6 +19,7 @@ from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
 from unmorph.datasets.subsets import SUBSETS
 from unmorph.deepfakes.stargan import Generator
+from unmorph.evaluation.run import Subject
 from unmorph.samples import PORTRAIT
 from unmorph.weights.store import sha256
 
@@ -368,7 +369,7 @@ def test_labels_of_its_own_need_no_labeller(classifier_file: Path, tmp_path: Pat
     options = ["--data", tmp_path, "--labeller", classifier_file, "-o", tmp_path / "x.json"]
     wrong = run("evaluate", *options)
     assert wrong.exit_code == 2
-    assert "celeba has labels of its own" in words(wrong)
+    assert "have labels of their own" in words(wrong)
 
 
 def test_a_network_keeps_its_epsilon(common: list[str], tmp_path: Path) -> None:
@@ -504,3 +505,30 @@ def test_nothing_is_tuned_on_what_is_reported(tmp_path: Path) -> None:
     wrong = run(*command, "-o", tmp_path / "x.json")
     assert wrong.exit_code == 2
     assert "tune on val or train" in words(wrong)
+    for name in ("lfw", "ffhq"):
+        wrong = run(*command[:-2], "--dataset", name, "-o", tmp_path / "x.json")
+        assert wrong.exit_code == 2
+        assert f"--dataset {name} is what is reported" in words(wrong)
+
+
+def test_a_stopped_search_goes_on(
+    common: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "x.json"
+    command = ["tune", "pgd", *common, "--grid", "steps=1,2,3", "--limit", 2, "-o", record]
+    measured: list[str] = []
+    measure = unmorph.evaluation.run.measure_batch
+
+    def stopped(subject: Subject, *args: Any) -> Any:
+        measured.append(subject.about["defense"]["changed"]["steps"])
+        if measured == ["1", "2"]:
+            raise KeyboardInterrupt
+        return measure(subject, *args)
+
+    monkeypatch.setattr(unmorph.evaluation.run, "measure_batch", stopped)
+    assert run(*command).exit_code == 130
+    assert run(*command).exit_code == 0
+    assert measured == ["1", "2", "2", "3"]
+    assert [path.name for path in tmp_path.iterdir()] == [record.name]
+    trials = json.loads(record.read_text())["trials"]
+    assert [trial["options"]["steps"] for trial in trials] == ["1", "2", "3"]

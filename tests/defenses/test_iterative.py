@@ -101,6 +101,11 @@ def test_a_gradient_comes_back_through_its_channel(faces: Tensor) -> None:
     assert detail < plain_detail / 2
 
 
+def test_channels_are_for_one_mode() -> None:
+    with pytest.raises(ConfigError, match="channels go with mode retain"):
+        attack("pgd", Contrast(), channels="jpeg-75", mode="invalid")
+
+
 def test_unknown_channels_are_named() -> None:
     with pytest.raises(ConfigError, match="fog"):
         attack("pgd", Contrast(), channels="jpeg-75,fog")

@@ -115,6 +115,16 @@ def test_a_record_is_current_while_everything_intended_is_in_it(
     assert not is_current(path, "evaluation", {})
 
 
+def test_a_network_is_told_by_its_sha256(record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    known = {"name": "stargan", "origin": "trained by unmorph", "file": "a.onnx", "sha256": "1"}
+    write_record(replace(record, deepfake={**record.deepfake, **known}), path)
+    copied = {**record.deepfake, **known, "origin": "given file", "file": "copy.onnx"}
+    assert is_current(path, "evaluation", {"deepfake": copied})
+    assert not is_current(path, "evaluation", {"deepfake": {**copied, "sha256": "2"}})
+    assert not is_current(path, "evaluation", {"deepfake": {**copied, "name": "other"}})
+
+
 def test_whoever_took_part_is_told_whole(record: Record, tmp_path: Path) -> None:
     path, faces = tmp_path / "x.json", {"lists": {"list.txt": "1"}}
     intended = {"deepfake": record.deepfake, "dataset": {**record.dataset, **faces}}

@@ -56,7 +56,7 @@ def test_the_best_combination_suppresses_most(
     assert found.best["output_l2"] == pytest.approx(0, abs=1e-9)
     assert seen == found.trials
     assert found.settings["grid"] == grid
-    assert found.defense == {"name": "mark", "epsilon": 2}
+    assert found.defense == {"name": "mark", "epsilon": 2, "shared_options": {}}
 
 
 def test_a_search_says_which_generators_its_refinements_started_from(
@@ -81,6 +81,24 @@ def test_a_search_says_which_generators_its_refinements_started_from(
     assert not is_tuned(path, newer, grid, dataset, about_dataset=about)
     fewer = {"weights": ["a", "b"], "steps": ["1"]}
     assert not is_tuned(path, build, fewer, dataset, about_dataset=about)
+
+
+def test_a_search_says_what_it_did_not_try(
+    dataset: FaceDataset, subject: Callable[..., Subject], tmp_path: Path
+) -> None:
+    def build(options: Mapping[str, str], schedule: str = "linear") -> Subject:
+        built = subject()
+        built.about["defense"].update(epsilon=2, options={**options, "schedule": schedule})
+        return built
+
+    grid, about = {"steps": ["1", "2"]}, {"name": "folder"}
+    found = tune(build, grid, dataset, about_dataset=about)
+    assert found.defense["shared_options"] == {"schedule": "linear"}
+    path = tmp_path / "x.json"
+    write_record(found, path)
+    assert is_tuned(path, build, grid, dataset, about_dataset=about)
+    changed = lambda options: build(options, "constant")  # noqa: E731
+    assert not is_tuned(path, changed, grid, dataset, about_dataset=about)
 
 
 def test_a_search_in_which_nothing_changes_is_recorded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from unmorph.attributes import ATTRIBUTES
 from unmorph.datasets.base import FaceDataset
 from unmorph.datasets.celeba import load_celeba
 from unmorph.training.loop import CHECKPOINT, Stopped
-from unmorph.training.runlog import RunLog
+from unmorph.training.runlog import REPORTS, RunLog
 
 TRAIN, VAL = 8, 4
 
@@ -92,14 +93,15 @@ class Run(Protocol):
 
 
 @pytest.fixture
-def final_state(log: RunLog) -> Callable[..., dict[str, Any]]:
-    """Return a function that runs a trainer to its end and returns its checkpoint.
+def final_state() -> Callable[..., dict[str, Any]]:
+    """Return a function that runs a trainer to its end and returns its checkpoint and reports.
 
     Given ``stop_after``, a termination request comes during that update; another trainer goes on.
     """
 
     def finish(make: Callable[[], Run], stop_after: int | None = None) -> dict[str, Any]:
         run = make()
+        log = RunLog(run.folder, Console(file=io.StringIO()))
         if stop_after is not None:
             update, updates = run.update, 0
 
@@ -115,9 +117,17 @@ def final_state(log: RunLog) -> Callable[..., dict[str, Any]]:
                 run.run(log)
             run = make()
             run.restore(run.folder / CHECKPOINT)
+            log = RunLog(run.folder, Console(file=io.StringIO()))
         run.run(log)
         state: dict[str, Any] = torch.load(run.folder / CHECKPOINT, weights_only=True)
         assert state.pop("seconds") > 0
+        assert state.pop("log")["sums"] == {}
+        reports = [json.loads(line) for line in (run.folder / REPORTS).read_text().splitlines()]
+        assert all(report.pop("minutes") >= 0 for report in reports)
+        state["reports"] = [
+            {name: figure for name, figure in report.items() if figure is not None}
+            for report in reports
+        ]
         return state
 
     return finish

@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -17,6 +19,7 @@ class Counter:
     def __init__(self, stop_at: int | None = None, number: int = signal.SIGTERM) -> None:
         self.step = 0
         self.seconds = 0.0
+        self.log_state: Mapping[str, Any] = {}
         self.stop_at, self.number = stop_at, number
         self.reports: list[int] = []
         self.saves: list[int] = []

@@ -43,6 +43,22 @@ def test_figures_are_averaged_between_reports(log: RunLog, shown: io.StringIO) -
     assert [e.step for e in events.Scalars("val PSNR")] == [3, 5]
 
 
+def test_reports_since_the_checkpoint_are_made_again(log: RunLog) -> None:
+    log.report(1, {"val s": 0.5})
+    log.add({"loss": torch.tensor(1.0)})
+    state = log.state()
+    log.add({"loss": torch.tensor(2.0)})
+    log.report(3, {})
+    log.close()
+    again = RunLog(log.folder, Console(file=io.StringIO()))
+    again.restore(state)
+    again.add({"loss": torch.tensor(4.0)})
+    again.report(3, {})
+    again.close()
+    kept = [json.loads(line) for line in (log.folder / "reports.jsonl").read_text().splitlines()]
+    assert kept == [{"step": 1, "val s": 0.5}, {"step": 3, "loss": 2.5}]
+
+
 def test_the_bar_tells_losses_and_the_last_figures_on_val(log: RunLog) -> None:
     log.add({"adv": 1.0})
     log.add({"adv": 3.0})

@@ -10,14 +10,14 @@ import typer
 
 
 @contextmanager
-def progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """Yield what prints a line, and what counts a photo or a step, beside a bar on a terminal.
+def progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[..., None]]]:
+    """Yield what prints a line, and what counts one more or several, beside a bar on a terminal.
 
     Args:
         total: what is to be counted; 0 for no bar.
     """
     if not total or not sys.stderr.isatty():
-        yield typer.echo, lambda: None
+        yield typer.echo, lambda count=1: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -36,8 +36,8 @@ def progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], N
             else:
                 typer.echo(text)
 
-        def advance() -> None:
-            bar.advance(task)
+        def advance(count: int = 1) -> None:
+            bar.advance(task, count)
             shown = bar.tasks[0]
             if shown.elapsed:
                 bar.update(task, rate=f"{shown.completed / shown.elapsed:.1f} a second")

@@ -44,15 +44,10 @@ def command(
     from unmorph.cli._pairs import parse_defense
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import draw
-    from unmorph.evaluation.participants import (
-        open_deepfake,
-        open_defense,
-        open_labeller,
-    )
+    from unmorph.evaluation.participants import labeller_for, open_deepfake, open_defense
     from unmorph.evaluation.record import method_name, write_record
     from unmorph.evaluation.run import wants_labeller
     from unmorph.evaluation.timing import is_timed, time_defenses
-    from unmorph.runtime import CLASSIFIER
 
     drawn = draw(load_named(dataset, data, split), faces)
     network, about = open_deepfake(deepfake, deepfake_weights, device, compiled)
@@ -60,8 +55,7 @@ def command(
     for text in defense:
         name, options = parse_defense(text)
         methods.append(open_defense(name, network, epsilon=epsilon, options=options))
-    wanted = wants_labeller(network, drawn)
-    fill_in = open_labeller(labeller or CLASSIFIER) if wanted else None
+    fill_in = labeller_for(wants_labeller(network, drawn), labeller)
     setting: dict[str, Any] = {
         "size": network.size,
         "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},

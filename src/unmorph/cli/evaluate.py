@@ -86,23 +86,21 @@ def command(
     )
 
     from unmorph import channels
+    from unmorph.attributes import are_attributes
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import named_subset, subset_name
     from unmorph.errors import ConfigError
     from unmorph.evaluation.composed import PER_PHOTO
     from unmorph.evaluation.measures import parse_measures
-    from unmorph.evaluation.participants import (
-        open_labeller,
-        open_subject,
-    )
+    from unmorph.evaluation.participants import labeller_for, open_subject
     from unmorph.evaluation.photos import Journey, evaluate_photos, open_photos
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.remembered import remember_faces
     from unmorph.evaluation.repeated import repeat_edits
     from unmorph.evaluation.run import AlreadyMeasuredError, describe_files, evaluate
     from unmorph.evaluation.tables import render_summary
-    from unmorph.runtime import CLASSIFIER, JUDGE
+    from unmorph.runtime import JUDGE
 
     console = Console(stderr=True)
     metric_names = parse_measures(metrics)
@@ -145,12 +143,9 @@ def command(
         raise ConfigError("--crop and --saved-as are of whole photos: add --protocol photo")
     if protocol != "face" and batch_size is not None:
         raise ConfigError("--batch-size is of the paper's crops: whole photos go one by one")
-    if protocol == "face" and faces.labels is not None and labeller is not None:
-        raise ConfigError(f"--labeller: {dataset} has labels of its own; leave it out")
     sent = None if channel == "none" else channels.load(channel)
-    fill_in = None
-    if faces.labels is None or protocol != "face":
-        fill_in = open_labeller(labeller or CLASSIFIER)
+    has_labels = protocol == "face" and faces.labels is not None
+    fill_in = labeller_for(are_attributes(subject.deepfake.edits) and not has_labels, labeller)
     progress_file = output.with_name(output.name + ".progress.npz")
     columns = (
         TextColumn("{task.description}"),

@@ -226,8 +226,7 @@ def _load(
     Beside them stands what a record says of the network that read the labels, if one did.
     """
     from unmorph.errors import ConfigError
-    from unmorph.evaluation.participants import open_labeller
-    from unmorph.runtime import CLASSIFIER
+    from unmorph.evaluation.participants import labeller_for
 
     count, read = _photo(data) if _is_photo(data) else _set(data, dataset, split, deepfake.size)
     if isinstance(places, int):
@@ -236,9 +235,9 @@ def _load(
         raise ConfigError(f"no face {wrong[0]} in {data}; choose from 0 to {count - 1}")
     faces, labels = read(places)
     labelled_by: Mapping[str, Any] = {}
-    if labels is None:
-        opened = open_labeller(labeller or CLASSIFIER)
+    if opened := labeller_for(labels is None, labeller):
         labels, labelled_by = opened(faces), opened.about
+    assert labels is not None
     return faces.to(device), labels.to(device), labelled_by
 
 

@@ -215,11 +215,13 @@ def _cache(folder: Path | None) -> Path:
 
 def _go(run: _Run, out: Path, resume: bool) -> None:
     from unmorph.training.loop import CHECKPOINT, Stopped
-    from unmorph.training.runlog import RunLog
+    from unmorph.training.runlog import REPORTS, RunLog
 
     checkpoint = out / CHECKPOINT
     if resume:
         run.restore(checkpoint)
+    else:  # of a run that ended before its first checkpoint
+        (out / REPORTS).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     log = RunLog(out)
     try:

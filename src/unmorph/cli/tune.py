@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import typer
 
 from unmorph.cli._extras import require_torch
 from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._progress import progress
 
 
 def command(
@@ -20,7 +22,9 @@ def command(
         help="Values to try of an option, with semicolons between them where they hold commas; all "
         "combinations are tried; repeatable.",
     ),
-    dataset: str = typer.Option("celeba", help="celeba, lfw, ffhq, or folder (any faces)."),
+    dataset: str = typer.Option(
+        "celeba", help="celeba, or folder (any faces); not lfw and ffhq, which are reported."
+    ),
     split: str = typer.Option("val", help="CelebA's partition: val or train, never test."),
     deepfake: str = typer.Option("stargan", help="A deepfake's name."),
     deepfake_weights: Path | None = typer.Option(
@@ -35,7 +39,11 @@ def command(
     compiled: bool = COMPILED,
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
-    """Try combinations of options and say which suppresses edits most; writes one JSON record."""
+    """Try combinations of options and say which suppresses edits most; writes one JSON record.
+
+    A stopped search goes on with the combination that it was at when the same command is given
+    again.
+    """
     require_torch()
     from collections.abc import Mapping
     from typing import Any
@@ -43,14 +51,18 @@ def command(
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
     from unmorph.datasets.subsets import draw
-    from unmorph.evaluation.participants import open_labeller, open_subject
+    from unmorph.evaluation.participants import labeller_for, open_subject
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.run import Subject
-    from unmorph.evaluation.tuning import is_tuned, tune
-    from unmorph.runtime import CLASSIFIER
+    from unmorph.evaluation.tuning import combinations, is_tuned, tune
 
     if dataset == "celeba" and split == "test":
         raise typer.BadParameter("--split test is what is reported: tune on val or train")
+    if dataset in ("lfw", "ffhq"):
+        raise typer.BadParameter(
+            f"--dataset {dataset} is what is reported: tune on celeba's val or train, or on faces "
+            "of your own as --dataset folder"
+        )
     faces = draw(load_named(dataset, data, split), limit)
 
     def build(options: Mapping[str, str]) -> Subject:
@@ -65,34 +77,46 @@ def command(
             compiled=compiled,
         )
 
-    def show(trial: dict[str, Any]) -> None:
+    def told(trial: Mapping[str, Any]) -> str:
         chosen = " ".join(f"{key}={value}" for key, value in trial["options"].items())
         psnr = trial["input_psnr"]
         shown = "nothing changed" if psnr is None else f"{psnr:.2f} dB"
-        typer.echo(f"{chosen}: s {trial['s']:.4f}, {shown}")
+        return f"{chosen}: s {trial['s']:.4f}, {shown}"
 
     values = {
         key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()
     }
     about = {"name": dataset, "split": split if dataset == "celeba" else None}
-    fill_in = None if faces.labels is not None else open_labeller(labeller or CLASSIFIER)
+    fill_in = labeller_for(faces.labels is None, labeller)
     if skip_current and is_tuned(
         output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed
     ):
         typer.echo(f"{output} is current")
         return
-    record = tune(
-        build,
-        values,
-        faces,
-        about_dataset=about,
-        labeller=fill_in,
-        batch_size=batch_size,
-        device=device,
-        seed=seed,
-        on_trial=show,
-    )
+    finished = output.with_name(output.name + ".trials")
+    seen = 0
+    with progress(len(faces) * len(combinations(values))) as (say, advance):
+
+        def move(done: int, _: int) -> None:
+            nonlocal seen
+            advance(done - seen)
+            seen = done
+
+        record = tune(
+            build,
+            values,
+            faces,
+            about_dataset=about,
+            labeller=fill_in,
+            batch_size=batch_size,
+            device=device,
+            seed=seed,
+            on_trial=lambda trial: say(told(trial)),
+            finished=finished,
+            on_progress=move,
+        )
     write_record(record, output)
+    shutil.rmtree(finished)
     typer.echo("best:")
-    show(record.best)
+    typer.echo(told(record.best))
     typer.echo(f"wrote {output}")

@@ -71,6 +71,10 @@ class AttackOptions(Options):
             raise ConfigError(
                 f"unknown schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}"
             )
+        if self.channels and self.mode != "retain":
+            raise ConfigError(
+                f"channels go with mode retain: what mode {self.mode} is after does not pass them"
+            )
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"unknown precision {self.precision!r}; choose fp32 or bf16")
 

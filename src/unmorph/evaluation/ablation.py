@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from unmorph.evaluation import paper
-from unmorph.evaluation.cells import filled, is_file, overall, set_and_faces, value
+from unmorph.evaluation.cells import filled, overall, set_and_faces, value
 from unmorph.evaluation.comparison import beside, groups, is_papers
 from unmorph.evaluation.document import Section
 from unmorph.evaluation.record import Record
@@ -27,19 +27,30 @@ earns its place where the L2 of table 1 or of table 2 is worse without it."""
 
 
 def ablation_records(records: Sequence[Record]) -> list[Record]:
-    """Return those of table 4: without a term, and files with all terms on the same faces.
+    """Return those of table 4: networks without a term, and those with all of their budget.
 
-    A shipped network, which is named and not given as a file, had another budget.
+    Both are of the same faces.
     """
     found = []
     for group in groups(records):
-        if any(record.defense.get("without") for record in group):
-            found += [
-                record
-                for record in group
-                if record.defense.get("without") or is_file(record.defense)
-            ]
+        full = [other for bare in filter(_is_bare, group) for other in _full(bare, group)]
+        found += [record for record in group if _is_bare(record) or record in full]
     return found
+
+
+def _is_bare(record: Record) -> bool:
+    """Whether it is of a network that was trained without a term."""
+    return bool(record.defense.get("without"))
+
+
+def _full(bare: Record, group: Sequence[Record]) -> list[Record]:
+    """Return the networks with all terms that were trained as long as one without."""
+    budget = bare.defense.get("budget")
+    return [
+        record
+        for record in group
+        if budget and record.defense.get("budget") == budget and not _is_bare(record)
+    ]
 
 
 def ablation_section(records: Sequence[Record]) -> Section:
@@ -54,11 +65,10 @@ def ablation_section(records: Sequence[Record]) -> Section:
     headings += [heading for _, heading, _ in _INPUT]
     rows, verdicts = [], []
     for group in groups(records):
-        full = [record for record in group if not record.defense.get("without")]
         for record in group:
             rows.append(_row(record))
-            if full and record.defense.get("without"):
-                verdicts.append(_verdict(record, full[-1]))
+            if _is_bare(record):
+                verdicts += [_verdict(record, full) for full in _full(record, group)]
     return Section(
         "Table 4: ablation",
         " ".join([_NOTE, _budget(records), *verdicts]),

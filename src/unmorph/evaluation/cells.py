@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from unmorph.evaluation.document import Table
@@ -92,11 +91,6 @@ def _count(dataset: Mapping[str, Any]) -> str:
 def is_learned(defense: Mapping[str, Any]) -> bool:
     """Whether it is a trained generator: only those are files."""
     return "sha256" in defense
-
-
-def is_file(defense: Mapping[str, Any]) -> bool:
-    """Whether it is a generator that was given as a file, whose name it then has."""
-    return is_learned(defense) and Path(defense["file"]).stem == str(defense["name"])
 
 
 def weights(participant: Mapping[str, Any]) -> str:

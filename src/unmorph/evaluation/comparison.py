@@ -19,7 +19,13 @@ from unmorph.evaluation.cells import (
     value,
 )
 from unmorph.evaluation.document import Section, Table
-from unmorph.evaluation.record import Record, TimingRecord, key_of, method_name
+from unmorph.evaluation.record import (
+    Record,
+    TimingRecord,
+    key_of,
+    method_name,
+    told_by_sha256,
+)
 
 #: The tables' columns: metric, heading, decimals.
 COLUMNS = (
@@ -80,15 +86,19 @@ def compared(records: Sequence[Record]) -> list[Record]:
     candidates = [record for record in full if is_papers(record)] or full
     if not candidates:
         return []
-    ((chosen, _),) = Counter(key_of(record.deepfake) for record in candidates).most_common(1)
-    return [record for record in candidates if key_of(record.deepfake) == chosen]
+    ((chosen, _),) = Counter(map(_deepfake, candidates)).most_common(1)
+    return [record for record in candidates if _deepfake(record) == chosen]
+
+
+def _deepfake(record: Record) -> str:
+    return key_of(told_by_sha256(record.deepfake))
 
 
 def groups(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Yield the records that share faces and deepfake, in the order in which they first appear."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        key = (record.dataset["photos_sha256"], key_of(record.deepfake))
+        key = (record.dataset["photos_sha256"], _deepfake(record))
         found.setdefault(key, []).append(record)
     yield from found.values()
 

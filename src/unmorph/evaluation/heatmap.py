@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from unmorph.channels import ANSWERS, CROPS, STANDARD
 from unmorph.errors import ConfigError
 from unmorph.evaluation.document import Section, Table
-from unmorph.evaluation.record import Record, key_of, method_name
+from unmorph.evaluation.record import Record, key_of, method_name, told_by_sha256
 
 #: The channel of records that have none.
 NONE = "none"
@@ -89,7 +89,7 @@ def _shared(record: Record) -> dict[str, Any]:
     # Of whole photos, not the faces: how many the attacker finds depends on the defense.
     dataset = record.dataset
     faces = {"photos_sha256": dataset["photos_sha256"], "photos": dataset.get("photos")}
-    return {**faces, **record.deepfake, **settings}
+    return {**faces, **told_by_sha256(record.deepfake), **settings}
 
 
 def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:

@@ -131,6 +131,23 @@ def open_labeller(path: Path = CLASSIFIER) -> Labeller:
     return Labeller(_through_numpy(OnnxClassifier(path).labels), identity(path))
 
 
+def labeller_for(wanted: bool, given: Path | None) -> Labeller | None:
+    """Open the labeller of a run, the shipped one or a given file, if it has a use for one.
+
+    Raises:
+        ConfigError: one is given to a run that has none.
+        WeightsError: the file is absent or no classifier.
+    """
+    if wanted:
+        return open_labeller(given or CLASSIFIER)
+    if given is not None:
+        raise ConfigError(
+            f"--labeller {given}: these faces have labels of their own, or the edits need none; "
+            "leave it out"
+        )
+    return None
+
+
 def open_judge(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
     """Open an attribute judge, a classifier that no deepfake and no defense was trained with.
 

@@ -209,6 +209,12 @@ def method_name(defense: Mapping[str, Any]) -> str:
     return f"{defense['name']} ({changed})" if changed else str(defense["name"])
 
 
+def told_by_sha256(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of a network but for what its file is called, if it has one."""
+    names = _NAMES if "sha256" in network else set()
+    return {key: value for key, value in network.items() if key not in names}
+
+
 def key_of(entries: Mapping[str, Any]) -> str:
     """Return what a record's entries are grouped by: the same text for equal entries."""
     return json.dumps(entries, sort_keys=True)
@@ -256,11 +262,16 @@ def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, A
 _CLOSED = {"deepfake", "defense", "judge", "labeller", "grid"}
 
 #: Entries that older records of this schema lack.
-_LATER = {"lists", "listed", "picture_sha256"}
+_LATER = {"lists", "listed", "picture_sha256", "shared_options"}
+
+#: What a file of weights is called, which its SHA-256 tells.
+_NAMES = {"origin", "file"}
 
 
 def _holds(found: object, intended: object, closed: bool = False) -> bool:
     if isinstance(found, dict) and isinstance(intended, dict):
+        if "sha256" in intended:
+            found, intended = told_by_sha256(found), told_by_sha256(intended)
         if closed and any(found[key] is not None for key in found.keys() - intended.keys()):
             return False
         return all(

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import DataError
 from unmorph.evaluation.environment import now
-from unmorph.evaluation.record import Record, TuningRecord, is_current, key_of
+from unmorph.evaluation.record import (
+    Record,
+    TuningRecord,
+    is_current,
+    key_of,
+    read_record,
+    write_record,
+)
 from unmorph.evaluation.run import (
+    AlreadyMeasuredError,
     Labeller,
     Subject,
     chosen_labeller,
@@ -47,6 +56,8 @@ def tune(
     device: str = "cpu",
     seed: int = 0,
     on_trial: Callable[[dict[str, Any]], None] = lambda trial: None,
+    finished: Path | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TuningRecord:
     """Try every combination; the best is the trial with the highest mean suppression.
 
@@ -57,6 +68,9 @@ def tune(
         grid: for each option, the values to try.
         dataset: a validation set, never the test set.
         on_trial: called with each trial.
+        finished: a folder that keeps the trials that are done while the search lasts, so that a
+            stopped one goes on with the next; removed at the end by the caller.
+        on_progress: called with the faces done and in all, over all trials.
 
     Raises:
         ConfigError: an option is unknown or out of range.
@@ -64,17 +78,27 @@ def tune(
     """
     trials: list[dict[str, Any]] = []
     records: list[Record] = []
-    for options in combinations(grid):
-        record = evaluate(
-            open_subject(options),
-            dataset,
-            about_dataset=about_dataset,
-            metric_names=("l2", "psnr"),
-            labeller=labeller,
-            batch_size=batch_size,
-            device=device,
-            seed=seed,
-        )
+    choices = combinations(grid)
+    for place, options in enumerate(choices):
+        kept = None if finished is None else finished / f"{place}.json"
+        try:
+            record = evaluate(
+                open_subject(options),
+                dataset,
+                about_dataset=about_dataset,
+                metric_names=("l2", "psnr"),
+                labeller=labeller,
+                batch_size=batch_size,
+                device=device,
+                seed=seed,
+                present=kept,
+                on_progress=partial(_over_all, on_progress, place, len(choices)),
+            )
+        except AlreadyMeasuredError as done:
+            record = cast(Record, read_record(str(done)))
+        else:
+            if kept is not None:
+                write_record(record, kept)
         records.append(record)
         if record.mean("suppression", "s") is None:
             raise DataError(f"{dataset.source.path}: the deepfake moves none of these faces")
@@ -86,7 +110,7 @@ def tune(
     return TuningRecord(
         dataset=first.dataset,
         deepfake=first.deepfake,
-        defense=_defense([record.defense for record in records]),
+        defense=_defense([record.defense for record in records], grid),
         settings={**first.settings, "grid": _listed(grid)},
         trials=trials,
         best=max(trials, key=lambda trial: trial["s"]),
@@ -113,20 +137,33 @@ def is_tuned(
     intended = {
         "dataset": describe_faces(dataset, len(dataset), about_dataset),
         "deepfake": subjects[0].about["deepfake"],
-        "defense": _defense([subject.about["defense"] for subject in subjects]),
+        "defense": _defense([subject.about["defense"] for subject in subjects], grid),
         "settings": {**labelled_by(used), "grid": _listed(grid), "seed": seed},
     }
     return is_current(path, "tuning", intended)
 
 
-def _defense(defenses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the record says of the trials' defense, whose options are theirs.
+def _over_all(
+    on_progress: Callable[[int, int], None], place: int, trials: int, done: int, total: int
+) -> None:
+    on_progress(place * total + done, trials * total)
 
-    ``generators`` are those that the trials of a refinement start from.
+
+def _defense(defenses: Sequence[Mapping[str, Any]], grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record says of the trials' defense.
+
+    ``shared_options`` are those that are not tried, ``generators`` those that the trials of a
+    refinement start from.
     """
+    options = defenses[0].get("options", {})
     found = {key_of(of["generator"]): of["generator"] for of in defenses if "generator" in of}
     generators = {"generators": list(found.values())} if found else {}
-    return {"name": defenses[0]["name"], "epsilon": defenses[0]["epsilon"], **generators}
+    return {
+        "name": defenses[0]["name"],
+        "epsilon": defenses[0]["epsilon"],
+        "shared_options": {key: value for key, value in options.items() if key not in grid},
+        **generators,
+    }
 
 
 def _listed(grid: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,7 @@ class ClassifierTrainer:
         )
         self.step = 0
         self.seconds = 0.0
+        self.log_state: Mapping[str, Any] = {}
         photos = decoded(train, SIZE, cache)
         self.batches = Batches(photos, train.labels, config.batch_size, self.random, self.device)
         self.val_faces = torch.from_numpy(to_faces(decoded(val, SIZE, cache))).to(self.device)
@@ -132,6 +133,7 @@ class ClassifierTrainer:
             "photos": photos_sha256(self.train),
             "step": self.step,
             "seconds": self.seconds,
+            "log": dict(self.log_state),
             "random": self.random.get_state(),
             "batches": self.batches.state(),
             "classifier": self.classifier.state_dict(),
@@ -151,6 +153,7 @@ class ClassifierTrainer:
         self.classifier.load_state_dict(state["classifier"])
         self.adam.load_state_dict(state["adam"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.log_state = state.get("log", {})  # older versions kept none
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
 
@@ -160,6 +163,7 @@ class ClassifierTrainer:
         Raises:
             Stopped: the run was asked to stop; the checkpoint is written.
         """
+        log.restore(self.log_state)
         run_steps(self, self.config.steps, "classifier", self.config.report_every, log)
         self.save()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,7 @@ class DeepfakeTrainer:
         self.step = 0
         self.critic_updates = 0
         self.seconds = 0.0
+        self.log_state: Mapping[str, Any] = {}
         self._discriminator: Discriminator | None = None
         self._built_for = (0, 0)
         self._start_stage()
@@ -237,6 +238,7 @@ class DeepfakeTrainer:
             "step": self.step,
             "critic_updates": self.critic_updates,
             "seconds": self.seconds,
+            "log": dict(self.log_state),
             "random": self.random.get_state(),
             "generator": self.generator.state_dict(),
             "average": self.average,
@@ -280,6 +282,7 @@ class DeepfakeTrainer:
         self.generator_adam.load_state_dict(state["generator_adam"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
+        self.log_state = state.get("log", {})  # older versions kept none
         self.random.set_state(state["random"])
         if not self.current.lessons:
             self.batches.restore(state["batches"])
@@ -306,6 +309,7 @@ class DeepfakeTrainer:
         Raises:
             Stopped: the run was asked to stop; the checkpoint is written.
         """
+        log.restore(self.log_state)
         last = len(self.config.stages) - 1
         while True:
             title = f"stage {self.stage + 1}/{last + 1} at {self.current.image_size}"

@@ -111,6 +111,7 @@ class DefenseTrainer:
         self.lambda_mag = torch.tensor(config.lambda_mag, device=self.device)
         self.step = 0
         self.seconds = 0.0
+        self.log_state: Mapping[str, Any] = {}
         size = _common_size(self.deepfakes)
         photos = decoded(train, size, cache)
         self.batches = Batches(photos, train.labels, config.batch_size, self.random, self.device)
@@ -133,6 +134,7 @@ class DefenseTrainer:
             "photos": photos_sha256(self.train),
             "step": self.step,
             "seconds": self.seconds,
+            "log": dict(self.log_state),
             "lambda_mag": self.lambda_mag.item(),
             "random": self.random.get_state(),
             "batches": self.batches.state(),
@@ -161,6 +163,7 @@ class DefenseTrainer:
         for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         self.step, self.seconds = state["step"], state["seconds"]
+        self.log_state = state.get("log", {})  # older versions kept none
         self.lambda_mag.fill_(state["lambda_mag"])
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
@@ -181,6 +184,7 @@ class DefenseTrainer:
         Raises:
             Stopped: the run was asked to stop; the checkpoint is written.
         """
+        log.restore(self.log_state)
         run_steps(self, self.config.steps, "defense", self.config.report_every, log)
         self.save()
 

@@ -29,6 +29,8 @@ class Trainer(Protocol):
 
     step: int
     seconds: float
+    #: `RunLog.state` at the last checkpoint; empty before.
+    log_state: Mapping[str, Any]
 
     def update(self) -> Mapping[str, Tensor | float]:
         """Run one step and return its figures."""
@@ -115,7 +117,9 @@ def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: 
             if trainer.step % report_every == 0 or trainer.step == steps:
                 trainer.report(log)
             if stop.requested or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                trainer.log_state = log.state()
                 trainer.save()
                 saved = time.monotonic()
             if stop.requested:
                 raise Stopped
+    trainer.log_state = log.state()

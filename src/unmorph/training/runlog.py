@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from unmorph.levels import to_photos
+
+#: The file of a run's reports, a JSON object a line.
+REPORTS = "reports.jsonl"
 
 
 class RunLog:
@@ -31,6 +36,8 @@ class RunLog:
         self.folder = folder
         self.console = console or Console(stderr=True)
         self._writer = SummaryWriter(str(folder))
+        self._reports = folder / REPORTS
+        self._reports.touch()
         self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
         self._reported: dict[str, float] = {}
@@ -59,6 +66,24 @@ class RunLog:
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold so that `restore` goes on with these reports."""
+        return {
+            "sums": {name: float(total) for name, total in self._sums.items()},
+            "counts": dict(self._counts),
+            "written": self._reports.stat().st_size,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint was written: reports made since are made again.
+
+        Args:
+            state: as `state` returned it; empty where there is none.
+        """
+        self._sums, self._counts = dict(state.get("sums", {})), dict(state.get("counts", {}))
+        if "written" in state:
+            os.truncate(self._reports, state["written"])
+
     def live(self) -> str:
         """Return the means since the last report, and that report's figures on val, as a line."""
         return _line({**self._means(), **self._reported})
@@ -77,7 +102,7 @@ class RunLog:
         for name, value in {**means, **figures}.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
-        with (self.folder / "reports.jsonl").open("a") as file:
+        with self._reports.open("a") as file:
             numbers = {**means, **figures}.items()
             # JSON has no NaN, which a share of no pairs is.
             known = {name: value if math.isfinite(value) else None for name, value in numbers}
