@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,6 +114,28 @@ def test_deepfake_with_its_gradient(tmp_path: Path, residual: bool) -> None:
     assert scale > 0
     np.testing.assert_allclose(found[1] / scale, gradient / scale, atol=1e-3)
     check_tensors(network, path)
+
+
+def test_a_gradient_without_one_of_its_terms_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = DifferentiatedGenerator(4, repeat_num=1, residual=True)
+    network.load_state_dict(trained(Generator(4, repeat_num=1, residual=True)).state_dict())
+    inputs = {"faces": example_faces(), "targets": torch.ones(2, 5)}
+    compare = export.compare
+
+    def spoiled(network: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> float:
+        class Rest(nn.Module):
+            def forward(self, faces: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+                edited, gradient = network(faces, targets)
+                return edited, gradient + (edited - faces) * (2 / faces[0].numel())
+
+        return compare(Rest(), path, inputs)
+
+    monkeypatch.setattr(export, "compare", spoiled)
+    path, outputs = tmp_path / "gradient.onnx", ["edited", "gradient"]
+    with pytest.raises(WeightsError, match=r"gradient\.onnx: the exported file differs"):
+        export_onnx(network, path, inputs=inputs, outputs=outputs, metadata={})
 
 
 def test_classifier(tmp_path: Path) -> None:

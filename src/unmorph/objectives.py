@@ -22,7 +22,7 @@ def pixel_loss(faces: Tensor, protected: Tensor) -> Tensor:
 
 
 def feature_loss(features: VGGFeatures, faces: Tensor, protected: Tensor) -> Tensor:
-    """L_feat, equation 5: the distance of VGG16 features, the perceptual metric's definition."""
+    """L_feat, equation 5: the distance of VGG16 features, the perceptual metric's formula."""
     return features.distance(faces, protected)
 
 

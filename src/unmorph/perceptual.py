@@ -1,4 +1,6 @@
-"""VGG16 feature distance: one definition for the loss L_feat and for the perceptual metric.
+"""VGG16 feature distance: one formula for the loss L_feat and for the perceptual metric.
+
+The metric takes four layers; the loss those that a configuration names, in ours two for their cost.
 
 The network is the original Oxford VGG16 (Simonyan & Zisserman 2015, the Caffe weights), cut after
 the deepest layer asked for. The distance is the feature reconstruction loss of Johnson et al. 2016

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from unmorph import channels
 from unmorph.attributes import ATTRIBUTES, edit_targets
-from unmorph.channels.batches import send
+from unmorph.channels.batches import own_seeds, send
+from unmorph.channels.differentiable import DifferentiableChannel
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError
 from unmorph.evaluation.record import Record
 from unmorph.evaluation.repeated import Repeated, repeat_edits
 from unmorph.evaluation.run import Subject, evaluate
-from unmorph.levels import to_faces
+from unmorph.export import example_faces
+from unmorph.levels import to_faces, to_photos
 
 Build = Callable[..., Subject]
 
@@ -38,9 +40,10 @@ def test_both_faces_go_through_the_channel(
     noise = channels.load("noise-5")
     record = run(subject(), dataset, channel=noise, seed=11)
     assert record.settings["channel"] == "noise-5"
+    assert record.settings["own_draws"]
     assert dataset.labels is not None
     faces = torch.from_numpy(to_faces(np.stack(list(dataset.faces(dataset.crop)))))
-    sent = partial(send, noise, seeds=range(11, 18))
+    sent = partial(send, noise, seeds=own_seeds(11, range(7)))
     targets = edit_targets(torch.from_numpy(dataset.labels), "Male")
     for comparison, arrived in (("unprotected", sent(faces)), ("output", sent(mark(faces)))):
         moved = (tint().edit(arrived, targets) - arrived).square().mean().item()
@@ -49,6 +52,21 @@ def test_both_faces_go_through_the_channel(
     plain = run(subject(), dataset)
     assert record.figures["input"] == plain.figures["input"]
     assert plain.settings["channel"] == "none"
+    assert "own_draws" not in plain.settings
+
+
+@pytest.mark.parametrize("name", ["jitter", "noise-5"])
+def test_no_face_meets_what_an_attack_drew(name: str) -> None:
+    face = example_faces(1)
+    attack = DifferentiableChannel(name)
+    seen = {to_photos(attack(face, [turn]).numpy()).tobytes() for turn in range(40)}
+    channel = channels.load(name)
+    drawn = {channel(to_photos(face[0].numpy()), turn).tobytes() for turn in range(40)}
+    for seed in range(4):
+        met = send(channel, face.repeat(10, 1, 1, 1), own_seeds(seed, range(10)))
+        own = {to_photos(one.numpy()).tobytes() for one in met}
+        assert len(own) == 10
+        assert not own & (seen | drawn)
 
 
 def test_a_channel_that_washes_the_mark_out(dataset: FaceDataset, subject: Build) -> None:

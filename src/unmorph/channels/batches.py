@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from unmorph.channels.codecs import Channel
+from unmorph.channels.codecs import Channel, Seed
 from unmorph.levels import to_faces, to_photos
 
 
-def send(channel: Channel, faces: Tensor, seeds: Sequence[int]) -> Tensor:
+def own_seeds(seed: int, places: Iterable[int]) -> list[tuple[int, int, int]]:
+    """Return what the noise and the jitter of an evaluation's faces or photos are drawn from.
+
+    Never what an attack draws from, which counts its looks from 0: a defense must not have seen the
+    very crops that it is measured on.
+
+    Args:
+        seed: of the evaluation.
+        places: the faces' own in their set.
+    """
+    return [(seed, place, 1) for place in places]  # numpy takes (0, 0) for 0, and (2, 0) for 2
+
+
+def send(channel: Channel, faces: Tensor, seeds: Sequence[Seed]) -> Tensor:
     """Return faces (N, 3, H, W) in [-1,1] as they arrive, in 8 bits and of their own size.
 
     Args:

@@ -23,6 +23,9 @@ from unmorph.registry import Registry
 Pixels = NDArray[np.uint8]
 Step = Callable[[Image.Image, float, np.random.Generator], Image.Image]
 
+#: What random numbers are drawn from: one number, or several that differ in any of them.
+Seed = int | tuple[int, ...]
+
 #: What befalls photos between people, as a report shows it.
 STANDARD = (
     "round",
@@ -90,6 +93,7 @@ class Kind:
         default: the number where the name has none; None where it must have one.
         signed: whether ``+`` or ``-`` before the number is its sign rather than a hyphen.
         moves: whether it moves what the image shows, as an attacker's crop of a face does.
+        draws: whether it draws random numbers.
     """
 
     apply: Step
@@ -98,6 +102,7 @@ class Kind:
     default: float | None
     signed: bool
     moves: bool
+    draws: bool
 
 
 _KINDS: Registry[Kind] = Registry("channel")
@@ -110,11 +115,12 @@ def _register(
     default: float | None = None,
     signed: bool = False,
     moves: bool = False,
+    draws: bool = False,
 ) -> Callable[[Step], Step]:
     """Register a kind; without limits it takes no number."""
 
     def add(step: Step) -> Step:
-        kind = Kind(step, low, high, 0 if low == high else default, signed, moves)
+        kind = Kind(step, low, high, 0 if low == high else default, signed, moves, draws)
         _KINDS.register(name)(kind)
         return step
 
@@ -183,7 +189,12 @@ class Channel:
         """Whether what arrives shows things in other places: a crop of a face, not of a photo."""
         return any(_KINDS[kind].moves for kind, _ in self._steps)
 
-    def __call__(self, photo: Pixels, seed: int = 0) -> Pixels:
+    @property
+    def draws(self) -> bool:
+        """Whether what arrives depends on the seed."""
+        return any(_KINDS[kind].draws for kind, _ in self._steps)
+
+    def __call__(self, photo: Pixels, seed: Seed = 0) -> Pixels:
         """Return what arrives of a photo (height, width, 3); its size may be another.
 
         The same seed gives the same noise and the same jitter, whatever the photo.
@@ -255,7 +266,7 @@ def _blur(image: Image.Image, value: float, random: np.random.Generator) -> Imag
     return image.filter(ImageFilter.GaussianBlur(value))
 
 
-@_register("noise", 0.1, 100, default=2)
+@_register("noise", 0.1, 100, default=2, draws=True)
 def _noise(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Add Gaussian noise of a standard deviation in levels of 255."""
     pixels = np.asarray(image, np.float32)
@@ -300,7 +311,7 @@ def _scaled(image: Image.Image, scale: float, how: Image.Resampling) -> Image.Im
     return image if size == image.size else image.resize(size, how)
 
 
-@_register("jitter", 0.1, 3, default=1, moves=True)
+@_register("jitter", 0.1, 3, default=1, moves=True, draws=True)
 def _jitter(image: Image.Image, value: float, random: np.random.Generator) -> Image.Image:
     """Crop as an attacker's tool might: a little off, larger or smaller, and turned.
 

@@ -1,7 +1,8 @@
 """The channels on face batches, with gradients: what a defense is trained through.
 
 Each kind of `unmorph.channels.codecs` has its form here and draws the same random numbers, so a
-face comes out as the real channel leaves it, to within rounding. Rounding to whole levels passes
+face comes out much as the real channel leaves it: at 44 dB or closer, as Pillow samples crops and
+blurs a little otherwise. Rounding to whole levels passes
 gradients straight through (Bengio et al. 2013), and so do the codecs that only Pillow has.
 """
 
@@ -42,7 +43,7 @@ class DifferentiableChannel:
         self.name = name
         self._steps = [(STEPS[kind], value) for kind, value in codecs.parse(name)]
 
-    def __call__(self, faces: Tensor, seeds: Sequence[int]) -> Tensor:
+    def __call__(self, faces: Tensor, seeds: Sequence[codecs.Seed]) -> Tensor:
         """Return what arrives of faces (N, 3, H, W) in [-1,1], of the same shape.
 
         Args:

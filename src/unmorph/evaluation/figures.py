@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from unmorph import metrics
-from unmorph.channels.batches import send
+from unmorph.channels.batches import own_seeds, send
 from unmorph.channels.codecs import Channel
 from unmorph.errors import ConfigError
 from unmorph.evaluation.run import Deepfake
@@ -112,7 +112,7 @@ def draw_failures(
         labels: the present labels, (N, 5) of 0 and 1.
         channels: by the name that their rows get; None leaves faces as they are.
         count: rows of each channel, at most; fewer where fewer pairs count.
-        seed: of noise and jitter; the face's place is added, as in the evaluation.
+        seed: of noise and jitter, each face's own, as in the evaluation.
 
     Raises:
         ConfigError: no pair counts.
@@ -120,7 +120,7 @@ def draw_failures(
     rows: list[list[Pixels]] = []
     titles = []
     protected = protect(faces, labels)
-    seeds = range(seed, seed + len(faces))
+    seeds = own_seeds(seed, range(len(faces)))
     for name, channel in channels.items():
         pair = faces, protected
         if channel is not None:

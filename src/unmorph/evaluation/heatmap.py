@@ -23,6 +23,7 @@ _ORDER = {name: place for place, name in enumerate((NONE, *STANDARD, *CROPS, *AN
 #: Settings that may differ within a panel: its rows, and what changes no figure of it.
 _OWN_SETTINGS = {
     "channel",
+    "own_draws",
     "moved_threshold",
     "metrics",
     "metric_weights",

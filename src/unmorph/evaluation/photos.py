@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from unmorph.attributes import are_attributes
+from unmorph.channels.batches import own_seeds
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError
@@ -34,6 +35,7 @@ from unmorph.evaluation.run import (
     Progress,
     Subject,
     assemble,
+    describe_channel,
     labelled_by,
     measure_batch,
     progress_key,
@@ -135,12 +137,13 @@ class Journey:
             path = Path(folder, f"photo.{self.saved_as}")
             write(Photo(photo), path)
             pixels = read(path).pixels
-        return self.channel(pixels, self.seed + index) if self.channel else pixels
+        (seed,) = own_seeds(self.seed, [index])
+        return self.channel(pixels, seed) if self.channel else pixels
 
     def about(self) -> dict[str, Any]:
         """Return what a record's settings say."""
         return {
-            "channel": self.channel.name if self.channel else "none",
+            **describe_channel(self.channel),
             "crop": self.crop,
             "saved_as": self.saved_as,
             "seed": self.seed,

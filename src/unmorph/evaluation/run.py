@@ -37,7 +37,7 @@ from torch import Tensor
 
 from unmorph import metrics
 from unmorph.attributes import ATTRIBUTES, are_attributes
-from unmorph.channels.batches import send
+from unmorph.channels.batches import own_seeds, send
 from unmorph.channels.codecs import Channel
 from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError, first_few
@@ -245,7 +245,7 @@ def evaluate(
         "labels": _label_source(labelled, dataset),
         **labelled_by(labeller),
         "precision": "float32",
-        "channel": channel.name if channel else "none",
+        **describe_channel(channel),
     }
     about_faces = describe_faces(dataset, total, about_dataset)
     refuse_present(present, subject, about_faces, settings)
@@ -259,7 +259,7 @@ def evaluate(
             indices = range(first, min(first + batch_size, total))
             faces, labels = load_batch(dataset, indices, size, labeller, device)
             # Every face its own noise and jitter, which its protected twin shares.
-            sent = partial(send, channel, seeds=[seed + i for i in indices]) if channel else None
+            sent = partial(send, channel, seeds=own_seeds(seed, indices)) if channel else None
             found = measure_batch(subject, faces, labels if labelled else None, measures, sent)
             progress.add({name: values.float().cpu().numpy() for name, values in found.items()})
             on_progress(progress.done, total)
@@ -381,6 +381,13 @@ def load_batch(
     if dataset.labels is not None:
         return faces, torch.from_numpy(dataset.labels[indices.start : indices.stop]).to(device)
     return faces, labeller(faces) if labeller else None
+
+
+def describe_channel(channel: Channel | None) -> dict[str, Any]:
+    """Return what a record's settings say of a channel; ``own_draws``: as `own_seeds`."""
+    if channel is None:
+        return {"channel": "none"}
+    return {"channel": channel.name, **({"own_draws": True} if channel.draws else {})}
 
 
 def wants_labeller(deepfake: Deepfake, dataset: FaceDataset) -> bool:

@@ -36,7 +36,8 @@ from unmorph.evaluation.record import AnyRecord, Record, TimingRecord, TuningRec
 
 _INTRODUCTION = f"""\
 Means over faces and edits, ± one standard error (faces are the independent units). L2 is the mean
-squared error on [-1,1]. Tables 1 to 3 are of whole sets and of named subsets, with one deepfake;
+squared error on [-1,1], and SSIM is of values on [-1,1] as well, where it minds brightness more
+than on [0,1]. Tables 1 to 3 are of whole sets and of named subsets, with one deepfake;
 what else was run is in the appendix. Their columns "paper" hold the paper's own numbers for the
 same method and set, in brackets how ours stand to them: as a ratio, or for PSNR and SSIM as a
 difference. The scale of its "perceptual" column is unknown, so there the two do not compare. Its

@@ -40,7 +40,10 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Return the structural similarity of each image (N,), 1 for equal images.
 
     Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03 (Wang et al. 2004), mean over the
-    channels and the whole image, its borders mirrored.
+    channels and the whole image, its borders mirrored. Of values on [-1,1], as networks have them,
+    where Wang et al. have them from 0: contrast and structure are the same, but a change of
+    brightness counts as much in mid-grey as there in black. Fine perturbations come out alike,
+    coarse ones and edits lower here.
     """
     check_pair(first, second)
     values = structural_similarity_index_measure(

@@ -99,7 +99,8 @@ def recolour(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor
 
     Args:
         faces: in [-1,1]; so is what is returned.
-        amount: the largest change of contrast, and of each colour as a share of full range.
+        amount: the largest change of contrast, and four times that of each colour, as a share of
+            full range.
         generator: the source of randomness.
     """
 

@@ -39,8 +39,8 @@ def jitter(faces: Tensor, amount: float, generator: torch.Generator) -> Tensor:
 
     Args:
         faces: (N, 3, H, W) in [-1,1].
-        amount: the largest shift and change of scale, as a share of the face's side; colours
-            change by as much of full range.
+        amount: the largest shift and change of scale, as a share of the face's side, and of
+            contrast; colours change by up to a quarter of it, as a share of full range.
         generator: the source of randomness.
     """
     theta = torch.zeros(len(faces), 2, 3, device=faces.device)

@@ -35,7 +35,8 @@ class DeepfakeStage:
             reproduce a face under its own labels, the discriminator only to classify real ones;
             with ``lessons`` the generator learns those and there is no discriminator.
         critic_steps: discriminator updates for each generator update.
-        discriminator_warmup: discriminator updates before the first generator update.
+        discriminator_warmup: discriminator updates before the first generator update, at the
+            hundredth of its rate that a stage begins with.
         generator_lr, discriminator_lr: Adam's learning rates.
         decay: ``constant``, ``cosine`` to zero, or ``linear`` to zero over the second half.
         betas: Adam's betas.
