@@ -43,8 +43,8 @@ def command(
     """Carry out a plan: each of its commands, but for records that are there already.
 
     A record is there already where it is of the same faces, networks and options. A stopped
-    training or evaluation goes on where it was when the plan is carried out again; other commands
-    start over. A command that fails is reported and the others are still done, but for those that
+    training, evaluation or search goes on where it was when the plan is carried out again; other
+    commands start over. A command that fails is reported and the others are still done, but for those that
     take what it was to make.
     """
     require_torch()
