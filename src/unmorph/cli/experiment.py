@@ -44,8 +44,8 @@ def command(
 
     A record is there already where it is of the same faces, networks and options. A stopped
     training, evaluation or search goes on where it was when the plan is carried out again; other
-    commands start over. A command that fails is reported and the others are still done, but for those that
-    take what it was to make.
+    commands start over. A command that fails is reported and the others are still done, but for
+    those that take what it was to make.
     """
     require_torch()
     from unmorph.cli._pairs import parse_pairs
