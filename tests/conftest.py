@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def portrait() -> NDArray[np.uint8]:
     pixels = read(PORTRAIT).pixels
     pixels.flags.writeable = False
     return pixels
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal() -> io.StringIO:
+    """What stands for a terminal, and keeps what is shown on it."""
+    return _Terminal()
 
 
 @pytest.fixture(scope="session")

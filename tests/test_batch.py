@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -238,18 +239,13 @@ def test_what_nobody_foresaw_stops_no_other(
     statuses = [o.status for o in run(protector, jobs, Settings(), {}, overwrite=True)]
     assert statuses[:3] == [FAILED, PROTECTED, PROTECTED]
 
-    def fail(*_: object, **__: object) -> None:
-        raise ArithmeticError("by zero")
-
-    monkeypatch.setattr(protector, "protect_photo", fail)
+    monkeypatch.setattr(protector, "protect_photo", Mock(side_effect=ArithmeticError("by zero")))
     (outcome,) = run(protector, jobs[1:2], Settings(), {}, overwrite=True)
     assert f"{jobs[1].source}: " in str(outcome.error)
     assert "ArithmeticError: by zero" in str(outcome.error)
 
-    def exhaust(*_: object, **__: object) -> None:
-        raise WeightsError("detector.onnx: the network fails: bad allocation")
-
-    monkeypatch.setattr(protector, "protect_photo", exhaust)
+    exhausted = WeightsError("detector.onnx: the network fails: bad allocation")
+    monkeypatch.setattr(protector, "protect_photo", Mock(side_effect=exhausted))
     (outcome,) = run(protector, jobs[1:2], Settings(), {}, overwrite=True)
     assert f"{jobs[1].source}: detector.onnx: the network fails" in str(outcome.error)
     assert "fewer --workers" in str(outcome.error)

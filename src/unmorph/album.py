@@ -107,11 +107,7 @@ def plan(found: Found, form: str | None = None) -> list[Job]:
         source: source.parent if out is None else (out / inner).parent
         for source, (inner, _) in photos.items()
     }
-    over = {folder: _journal_over(folder) for folder in set(folders.values())}
-    roots: dict[Path, Path | None] = {}
-    for source, (_, named) in photos.items():
-        has_journal = named is not None or (out is not None and len(photos) > 1)
-        roots[source] = (over[folders[source]] or out or named) if has_journal else None
+    roots = _roots(found, folders)
     places = {source: place_of(source) for source, root in roots.items() if root is not None}
     here = set(places.values())
     kept = {root for root in roots.values() if root is not None}
@@ -138,6 +134,16 @@ def plan(found: Found, form: str | None = None) -> list[Job]:
 def _has_suffix(path: Path) -> bool:
     """Return whether a name ends as a file's does, and not in a number as in ``summer.2024``."""
     return re.search("[A-Za-z]", path.suffix) is not None
+
+
+def _roots(found: Found, folders: dict[Path, Path]) -> dict[Path, Path | None]:
+    """Return the folder whose journal knows each photo, by the folder of its result."""
+    over = {folder: _journal_over(folder) for folder in set(folders.values())}
+    roots: dict[Path, Path | None] = {}
+    for source, (_, named) in found.photos.items():
+        has_journal = named is not None or (found.out is not None and len(found.photos) > 1)
+        roots[source] = (over[folders[source]] or found.out or named) if has_journal else None
+    return roots
 
 
 def _journal_over(folder: Path) -> Path | None:

@@ -151,9 +151,14 @@ def refuse_unwritable(jobs: Sequence[Job]) -> None:
     Raises:
         PhotoError: all folders of results are out of reach.
     """
-    refusals = [_unwritable(job) for job in jobs]
-    if refusals and all(refusals):
-        raise next(filter(None, refusals))
+    first = None
+    for job in jobs:
+        refusal = _unwritable(job)
+        if refusal is None:
+            return
+        first = first or refusal
+    if first is not None:
+        raise first
 
 
 def _unwritable(job: Job) -> PhotoError | None:

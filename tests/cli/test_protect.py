@@ -430,17 +430,9 @@ def test_several_workers_do_the_same(folder: Path, protect: Run) -> None:
         assert (one / name).read_bytes() == (three / name).read_bytes()
 
 
-class Terminal(io.StringIO):
-    """What stands for a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def test_progress_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with progress(2) as (say, advance):
         for name in ("a.jpg: [done]", "b.jpg: [done]"):

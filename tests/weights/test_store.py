@@ -103,15 +103,8 @@ def test_download_is_unpacked_into_the_cache(
     assert [path.name for path in cache.iterdir()] == [stargan.filename]
 
 
-class Terminal(io.StringIO):
-    """What stands for a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def test_a_terminal_sees_the_download(
-    cache: Path, stargan: WeightsEntry, monkeypatch: pytest.MonkeyPatch
+    cache: Path, stargan: WeightsEntry, terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def serve(downloader: Any, _: str, output: str, __: object) -> None:
         bar = downloader.progressbar
@@ -123,7 +116,6 @@ def test_a_terminal_sees_the_download(
         bar.close()
         publisher_zip(Path(output))
 
-    terminal = Terminal()
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", serve)
     monkeypatch.setattr(sys, "stderr", terminal)
     locate(stargan.name)

@@ -2,8 +2,8 @@
 
 Each kind of `unmorph.channels.codecs` has its form here and draws the same random numbers, so a
 face comes out much as the real channel leaves it: at 44 dB or closer, as Pillow samples crops and
-blurs a little otherwise. Rounding to whole levels passes
-gradients straight through (Bengio et al. 2013), and so do the codecs that only Pillow has.
+blurs a little otherwise. Rounding to whole levels passes gradients straight through (Bengio et al.
+2013), and so do the codecs that only Pillow has.
 """
 
 from __future__ import annotations

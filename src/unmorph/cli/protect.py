@@ -166,7 +166,8 @@ def command(
         refine,
         strength,
     )
-    if box and (len(photos) > 1 or photos[0].is_dir()):
+    several = len(photos) > 1 or os.path.isdir(photos[0])
+    if box and several:
         raise typer.BadParameter("--box belongs to one photo: name one")
     if weights is not None and strength != DEFAULT_STRENGTH:
         raise typer.BadParameter("--weights and --strength each name a defense: choose one")
@@ -174,7 +175,7 @@ def command(
     load = partial(Protector.load, weights, strength=strength, refine=refine)
     Image.MAX_IMAGE_PIXELS = None  # --max-megapixels decides
     if _PIPE in photos or out == _PIPE:
-        if len(photos) > 1 or photos[0].is_dir():
+        if several:
             raise typer.BadParameter("- stands for one photo, by itself")
         if dry_run:
             raise typer.BadParameter("--dry-run: there is nothing to plan for a pipe")

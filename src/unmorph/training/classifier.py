@@ -163,7 +163,6 @@ class ClassifierTrainer:
         Raises:
             Stopped: the run was asked to stop; the checkpoint is written.
         """
-        log.restore(self.log_state)
         run_steps(self, self.config.steps, "classifier", self.config.report_every, log)
         self.save()
 

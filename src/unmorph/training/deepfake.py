@@ -309,7 +309,6 @@ class DeepfakeTrainer:
         Raises:
             Stopped: the run was asked to stop; the checkpoint is written.
         """
-        log.restore(self.log_state)
         last = len(self.config.stages) - 1
         while True:
             title = f"stage {self.stage + 1}/{last + 1} at {self.current.image_size}"

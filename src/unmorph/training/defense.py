@@ -184,7 +184,6 @@ class DefenseTrainer:
         Raises:
             Stopped: the run was asked to stop; the checkpoint is written.
         """
-        log.restore(self.log_state)
         run_steps(self, self.config.steps, "defense", self.config.report_every, log)
         self.save()
 

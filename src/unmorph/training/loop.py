@@ -103,6 +103,7 @@ def run_steps(trainer: Trainer, steps: int, title: str, report_every: int, log: 
     Raises:
         Stopped: Ctrl-C or a termination signal came; the checkpoint was written first.
     """
+    log.restore(trainer.log_state)
     saved = shown = time.monotonic()
     with log.progress(title, trainer.step, steps) as bar, StopSignals() as stop:
         while trainer.step < steps:
