@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unmorph.channels import EXPECTED
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import register, uniform_noise
 from unmorph.defenses.mifgsm import MIFGSM, MomentumOptions
@@ -35,7 +34,6 @@ class L2Options(MomentumOptions):
             raise ConfigError("PGD in L2 needs psnr > 0, decay from 0 to below 1 and masking >= 0")
 
 
-@register("pgd-l2-eot", L2Options(steps=36, relative=True, psnr=37.0, channels=",".join(EXPECTED)))
 @register("pgd-l2", L2Options(steps=20, relative=True))
 class L2PGD(MIFGSM):
     """MI-FGSM without the signs, within a PSNR of the face beside epsilon."""

@@ -1,9 +1,9 @@
-"""PGD in L2 that may change brightness or colour alone, or low frequencies: what survives where."""
+"""PGD in L2 through channels, of brightness, colour or low frequencies: what survives where."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,10 +59,12 @@ class RestrictedOptions(L2Options):
             raise ConfigError(f"restricted PGD needs smooth from 0 to {_SMOOTHEST:g} pixels")
 
 
-@register(
-    "pgd-l2-restricted",
-    RestrictedOptions(steps=36, relative=True, psnr=37.0, channels=",".join(EXPECTED)),
-)
+#: PGD in L2 through channels, each look through another (EOT, Athalye et al. 2018).
+_EOT = RestrictedOptions(steps=36, relative=True, psnr=37.0, channels=",".join(EXPECTED))
+
+
+@register("pgd-l2-restricted", _EOT)
+@register("pgd-l2-eot", replace(_EOT, smooth=1.0))
 class RestrictedPGD(L2PGD):
     """`L2PGD` that stays in some planes and frequencies, but for what epsilon cuts off."""
 
