@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unmorph.errors import ConfigError, PhotoError
-from unmorph.files import identity
+from unmorph.files import inode
 from unmorph.journal import JOURNAL, Job, Journal, Known, file_of, place_of, stat_of
 from unmorph.photo import READABLE, WRITABLE, suffix_for
 
@@ -167,12 +167,12 @@ def _earlier(
 
 def _refuse_mixing(jobs: Sequence[Job], paths: Sequence[Path], out: Path) -> None:
     # A folder is searched but for what lies below an ``out`` inside it.
-    searched = {identity(path): path for path in paths if os.path.isdir(path)}
+    searched = {inode(path): path for path in paths if os.path.isdir(path)}
     for folder in _real(out).parents:
-        searched.pop(identity(folder), None)
+        searched.pop(inode(folder), None)
     for folder in {_real(job.target.parent) for job in jobs}:
         for place in (folder, *folder.parents):
-            if among := searched.get(identity(place)):
+            if among := searched.get(inode(place)):
                 raise ConfigError(
                     f"--out {out}: results would lie among the photos of {among}; name another "
                     "folder, or leave --out away for results beside the photos"
@@ -208,7 +208,7 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
     Raises:
         PhotoError: the folder itself is out of reach.
     """
-    results = None if out is None else _real(out)
+    results = None if out is None else inode(out)
     found: list[Path] = []
     over = _journal_over(folder.parent)
     made = set() if over is None else set(Journal(over, "").made())
@@ -227,7 +227,7 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
         folders[:] = [
             inner
             for inner in folders
-            if not inner.startswith(".") and _real(here / inner) != results
+            if not (inner.startswith(".") or (results and inode(here / inner) == results))
         ]
         found += [here / inner for inner in (*files, *links) if not inner.startswith(".")]
     return sorted(path for path in found if path not in made and not _is_odd(path))

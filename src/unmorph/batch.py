@@ -19,7 +19,7 @@ from unmorph import __version__
 from unmorph.bounds import are_grey
 from unmorph.errors import PhotoError, UnmorphError, WeightsError
 from unmorph.faces.crop import Square, crop_square
-from unmorph.files import PARTIAL, identity, write_whole
+from unmorph.files import PARTIAL, inode, write_whole
 from unmorph.journal import FAILED, NO_FACE, PLANNED, PROTECTED, Job, Journal, Outcome
 from unmorph.photo import MAX_MEGAPIXELS, WRITABLE, Photo, encode, losses_as, opened, read
 from unmorph.protector import DEFAULT_STRENGTH, Protector
@@ -248,12 +248,12 @@ def _tried(work: Callable[[Job], Outcome], job: Job) -> Outcome:
 
 def _identities(jobs: Sequence[Job], originals: Iterable[Path]) -> set[tuple[int, int] | None]:
     """Return what tells the originals, which nothing replaces."""
-    return {identity(photo) for photo in (*originals, *(job.source for job in jobs))} - {None}
+    return {inode(photo) for photo in (*originals, *(job.source for job in jobs))} - {None}
 
 
 def _refuse(job: Job, kept: Container[tuple[int, int] | None]) -> None:
     """Refuse what cannot be done, before a photo is read."""
-    if identity(job.target) in kept:
+    if inode(job.target) in kept:
         raise PhotoError(f"{job.source}: {job.target} is an original; choose another --out")
     if refusal := _unwritable(job):
         raise refusal

@@ -15,7 +15,7 @@ from unmorph.errors import UnmorphError
 PARTIAL = ".unmorph-partial"
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def inode(path: Path) -> tuple[int, int] | None:
     """Return what tells a file or folder whatever its name; None where there is none in reach.
 
     Names do not tell: some disks take ``A.jpg`` and ``a.jpg`` for one file.

@@ -103,14 +103,6 @@ def test_faces_that_are_cropped_already(celeba: Path) -> None:
     assert load_celeba(celeba, "val").source.path == celeba / "img_align_celeba"
 
 
-def test_photos_elsewhere_and_other_attributes(celeba: Path) -> None:
-    elsewhere = celeba / "elsewhere"
-    (celeba / "img_align_celeba").rename(elsewhere)
-    dataset = load_celeba(celeba, "val", photos=elsewhere, attributes=("Young", "Bald"))
-    assert dataset.labels is not None
-    assert dataset.labels.tolist() == [[1, 0]]
-
-
 def test_unknown_split(celeba: Path) -> None:
     with pytest.raises(ConfigError, match="'valid'; choose one of train, val, test"):
         load_celeba(celeba, "valid")

@@ -38,33 +38,25 @@ def _partition(path: Path) -> dict[str, str]:
     return {Path(name).stem: partition for name, partition in rows}
 
 
-def _labels(path: Path, attributes: tuple[str, ...]) -> dict[str, list[bool]]:
-    """Return the chosen labels of each photo, by its name without ending."""
+def _labels(path: Path) -> dict[str, list[bool]]:
+    """Return `ATTRIBUTES` of each photo, by its name without ending."""
     lines = _rows(path)  # the count, the names, then a row a photo
     header, rows = lines[1] if len(lines) > 1 else [], lines[2:]
-    if missing := [name for name in attributes if name not in header]:
+    if missing := [name for name in ATTRIBUTES if name not in header]:
         raise DataError(f"{path}: no column {', '.join(missing)} in its second line")
     if wrong := [row for row in rows if len(row) != 1 + len(header)]:
         raise DataError(f"{path}: expected a photo and {len(header)} labels a row, got {wrong[0]}")
-    columns = [1 + header.index(name) for name in attributes]
+    columns = [1 + header.index(name) for name in ATTRIBUTES]
     return {Path(row[0]).stem: [row[column] == "1" for column in columns] for row in rows}
 
 
-def load_celeba(
-    folder: str | os.PathLike[str],
-    split: str,
-    *,
-    photos: str | os.PathLike[str] | None = None,
-    attributes: tuple[str, ...] = ATTRIBUTES,
-) -> FaceDataset:
+def load_celeba(folder: str | os.PathLike[str], split: str) -> FaceDataset:
     """Open one partition of CelebA.
 
     Args:
         folder: holds ``list_attr_celeba.txt``, ``list_eval_partition.txt`` and the photos as
             ``img_align_celeba`` (folder or zip) or ``train-128`` (already cropped faces).
         split: ``train``, ``val`` or ``test``.
-        photos: the photos' folder or zip, where it is none of those.
-        attributes: which of the forty labels to keep, in this order.
 
     Raises:
         ConfigError: there is no such split; the message lists the choices.
@@ -75,10 +67,10 @@ def load_celeba(
         raise ConfigError(f"unknown CelebA split {split!r}; choose one of {', '.join(PARTITIONS)}")
     lists = (folder / "list_eval_partition.txt", folder / "list_attr_celeba.txt")
     partition = _partition(lists[0])
-    labels = _labels(lists[1], attributes)
+    labels = _labels(lists[1])
     listed = sum(part == PARTITIONS[split] for part in partition.values())
 
-    candidates = [Path(photos)] if photos else [folder / name for name in SOURCES]
+    candidates = [folder / name for name in SOURCES]
     for path in candidates:
         if not path.exists():
             continue
