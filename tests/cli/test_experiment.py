@@ -93,6 +93,16 @@ def test_evaluate_an_attack_on_a_subset(
     assert json.loads(again.read_text())["figures"] == content["figures"]
 
 
+def test_fewer_faces_than_the_limit(common: list[str], tmp_path: Path) -> None:
+    command = ["evaluate", *common, "--metrics", "l2", "--defense", "none", "--limit", 9]
+    path = tmp_path / "x.json"
+    stopped = run(*command, "--require-all", "-o", path)
+    assert stopped.exit_code == 1
+    assert "4 faces where --limit asks for 9; add what is missing" in words(stopped)
+    assert not path.exists()
+    assert "4 faces where --limit asks for 9" in " ".join(done(*command, "-o", path).split())
+
+
 def test_tune_time_and_report(
     common: list[str], tmp_path: Path, defense_file: Path, classifier_file: Path
 ) -> None:
@@ -208,6 +218,64 @@ def test_every_command_of_the_committed_plans_exists(name: str) -> None:
     lines = done("experiment", plan, *data, "--list").splitlines()
     assert len(lines) >= 6
     assert all(line.startswith("unmorph ") for line in lines)
+
+
+def test_a_plans_list_of_photos_is_what_counts(common: list[str], tmp_path: Path) -> None:
+    folder, weights, labeller = common[1], common[7], common[5]
+    (tmp_path / "some.txt").write_text("0\n2\n3\n")
+    plan = tmp_path / "plan.toml"
+    shared = f"""dataset = "folder"
+        deepfake_weights = "{weights}"
+        labeller = "{labeller}"
+        output = "{{results}}/{{run}}.json"
+        """
+    plan.write_text(
+        f"""
+        [sets]
+        folder = "{{plan}}/some.txt"
+        celeba-val = "val.txt"
+        celeba-test = "test.txt"
+        [[steps]]
+        run = "evaluate"
+        metrics = "l2"
+        defense = "none"
+        {shared}
+        [[steps]]
+        run = "tune"
+        arguments = ["pgd"]
+        grid = ["steps=1"]
+        limit = 2
+        {shared}
+        [[steps]]
+        run = "bench-defenses"
+        faces = 1
+        defense = ["noise"]
+        {shared}
+        [[steps]]
+        run = "tune"
+        arguments = ["pgd"]
+        output = "val.json"
+        [[steps]]
+        run = "evaluate"
+        split = "{{split}}"
+        subset = "paper-200"
+        output = "{{split}}-{{run}}.json"
+        each.split = ["val", "test", "train"]
+        """
+    )
+    results = tmp_path / "results"
+    done("experiment", plan, "--data", f"folder={folder}", "--results", results)
+    for name, count in (("evaluate", 3), ("tune", 2), ("bench-defenses", 1)):
+        about = json.loads((results / f"{name}.json").read_text())["dataset"]
+        assert (about["count"], about["subset"]) == (count, "some")
+        assert set(about["files"]) == {"photos"}
+    listed = done("experiment", plan, "--data", "celeba=here", "--list").splitlines()[:4]
+    assert [line.split(" --output ")[0].removeprefix("unmorph ") for line in listed] == [
+        "tune pgd --subset val.txt",
+        "evaluate --subset val.txt --split val --subset paper-200",
+        "evaluate --subset test.txt --split test --subset paper-200",
+        "evaluate --split train --subset paper-200",
+    ]
 
 
 def test_a_plan_measures_once(common: list[str], tmp_path: Path) -> None:

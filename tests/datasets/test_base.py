@@ -64,9 +64,9 @@ def test_a_folder_that_is_named_as_a_photo_is_none(folder: Path) -> None:
 def test_a_link_to_nothing_is_told_by_name(folder: Path) -> None:
     (folder / "gone.png").symlink_to(folder / "absent")
     source = PhotoSource(folder)
-    assert source.sha256()
-    with pytest.raises(DataError, match=r"cannot read gone\.png"):
-        source.read("gone.png")
+    for read in (source.read, lambda name: source.sha256([name])):
+        with pytest.raises(DataError, match=r"cannot read gone\.png"):
+            read("gone.png")
 
 
 def test_grey_and_transparent_photos_become_rgb(tmp_path: Path) -> None:
@@ -143,12 +143,23 @@ def test_photos_are_upright(tmp_path: Path) -> None:
 
 def test_hash_tells_sets_apart(folder: Path) -> None:
     path = as_zip(folder)
-    before = PhotoSource(folder).sha256(), PhotoSource(path).sha256()
-    assert before == (PhotoSource(folder).sha256(), PhotoSource(path).sha256())
-    save(folder / "e.png", 9)
-    assert PhotoSource(folder).sha256() != before[0]
+    names = PhotoSource(folder).names
+
+    def hashes() -> tuple[str, str]:
+        return PhotoSource(folder).sha256(names), PhotoSource(path).sha256(names)
+
+    before = hashes()
+    assert before == hashes()
+    photo = folder / names[0]
+    content = photo.read_bytes()
+    photo.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # as large as it was
     as_zip(folder)
-    assert PhotoSource(path).sha256() != before[1]
+    after = hashes()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    photo.write_bytes(content)
+    save(folder / "e.png", 9)
+    assert PhotoSource(folder).sha256(names) == before[0], "no photo of those"
 
 
 @pytest.mark.parametrize(

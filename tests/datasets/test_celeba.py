@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from unmorph.cli import app
 from unmorph.datasets.celeba import load_celeba
 from unmorph.errors import ConfigError, DataError
 
@@ -74,13 +76,30 @@ def test_splits_and_labels(celeba: Path, as_zip: bool) -> None:
 def test_lists_and_what_they_name_beyond_the_photos(celeba: Path) -> None:
     next((celeba / "img_align_celeba").glob("000001*")).unlink()
     dataset = load_celeba(celeba, "train")
-    assert (len(dataset), dataset.listed) == (1, 2)
+    assert (len(dataset), dataset.listed, dataset.missing) == (1, 2, ["000001"])
     about = dataset.subset([0]).about_lists()
     assert about["listed"] == 2
     assert about["lists"] == {
         name: hashlib.sha256((celeba / name).read_bytes()).hexdigest()
         for name in ("list_eval_partition.txt", "list_attr_celeba.txt")
     }
+
+
+def test_evaluate_says_which_photos_are_missing(celeba: Path, tmp_path: Path) -> None:
+    next((celeba / "img_align_celeba").glob("000001*")).unlink()
+    command = ["evaluate", "--data", str(celeba), "--split", "train", "--defense", "none"]
+    command += ["--metrics", "l2", "--output", str(tmp_path / "x.json")]
+    lacks = "lacks 1 of the 2 photos that its lists name for train: 000001"
+    stopped = CliRunner().invoke(app, [*command, "--require-all"])
+    assert stopped.exit_code == 1
+    assert f"{lacks}; add what is missing" in " ".join(stopped.output.split())
+    goes_on = CliRunner().invoke(app, command)
+    assert goes_on.exit_code == 0, goes_on.output
+    assert lacks in " ".join(goes_on.output.split())
+    there = tmp_path / "there.txt"
+    there.write_text("000002\n")
+    listed = CliRunner().invoke(app, [*command, "--require-all", "--subset", str(there)])
+    assert listed.exit_code == 0, listed.output
 
 
 def test_the_papers_crop(celeba: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from unmorph.datasets import subsets
 from unmorph.datasets.base import FaceDataset, PhotoSource
-from unmorph.datasets.subsets import draw, named_subset, subset_name
+from unmorph.datasets.subsets import draw, named_subset, narrowed, subset_name
 from unmorph.errors import ConfigError, DataError
 
 
@@ -65,6 +65,20 @@ def test_the_photos_that_a_file_names(tmp_path: Path) -> None:
         named_subset(every, str(names))
     with pytest.raises(DataError, match=r"absent\.txt: cannot read it"):
         named_subset(every, str(tmp_path / "absent.txt"))
+
+
+def test_a_subset_of_a_list_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = dataset(tmp_path / "photos", [f"{index}.png" for index in range(9)])
+    listed = tmp_path / "lfw.txt"
+    listed.write_text("1\n3\n5\n7\n")
+    monkeypatch.setitem(subsets.SUBSETS, "paper-200", 2)
+    found, called = narrowed(every, [str(listed), "paper-200"])
+    assert called == "paper-200 of lfw"
+    assert found.names == draw(every.subset([1, 3, 5, 7]), 2).names
+    monkeypatch.setitem(subsets._WHOLE, "lfw", 4)
+    assert narrowed(every, [str(listed), "paper-200"])[1] == "paper-200"
+    assert narrowed(every, [str(listed)])[1] is None
+    assert narrowed(every, []) == (every, None)
 
 
 def test_what_records_call_a_subset() -> None:

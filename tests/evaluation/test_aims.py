@@ -199,3 +199,22 @@ def test_speed_is_of_the_same_network(found: Found) -> None:
     assert cell(column(both, timings=[timed(64.0)]), "times as fast") == "3,200 times: met"
     assert cell(column(both, 1, timings=[timed(64.0)]), "times as fast") == "-"
     assert cell(column(both, timings=[timed(19.9)]), "times as fast") == "995 times: missed"
+
+
+def test_speed_is_of_a_refinement_in_whatever_precision(found: Found) -> None:
+    base = found(figures(), SHIPPED)
+    changed = {"psnr": "43.5", "precision": "bf16"}
+    refined = {"name": "refine-10", "changed": changed, "generator": "shipped"}
+    records = [base]
+    for name in ("celeba", "lfw", "ffhq"):
+        faces = {**SUBSET, "name": name, "photos_sha256": name}
+        records.append(found(figures(), refined, faces))
+    in_full = {**refined, "changed": {"psnr": "43.5"}}
+    methods = [
+        MethodTime(about, Summary(mean, None, {}, 5))
+        for about, mean in ((in_full, 6.0), ({"name": "pgd"}, 60.0))
+    ]
+    timing = TimingRecord(
+        base.created, base.dataset, base.deepfake, {}, base.machine, {}, None, methods
+    )
+    assert cell(column(records, 1, timings=[timing]), "times as fast") == "10 times: missed"

@@ -13,6 +13,8 @@ from unmorph.evaluation.record import Record, is_current, read_record, write_rec
 from unmorph.evaluation.run import Subject, evaluate
 from unmorph.evaluation.tables import render_summary
 
+JUDGE = {"file": "judge.onnx", "sha256": "0" * 64}
+
 
 @pytest.fixture
 def record(dataset: FaceDataset, subject: Callable[..., Subject]) -> Record:
@@ -52,7 +54,9 @@ def test_record_says_how_it_came_about(record: Record) -> None:
         ({"dataset": {"name": "x"}}, r"dataset\.count: Field required"),
         ({"machine": {"device": 1}}, r"machine\.device: Input should be a valid string"),
         ({"deepfake": {"name": "x", "edits": ["Hat"]}}, r"no figures\.unprotected\.l2 of every"),
-        ({"judge": {"file": "judge.onnx"}}, r"no figures\.edit_success\.untouched of every edit"),
+        ({"judge": {"file": "judge.onnx"}}, r"judge\.sha256: Field required"),
+        ({"settings": {"labels": "annotators"}}, r"settings\.seed: Field required"),
+        ({"judge": JUDGE}, r"no figures\.edit_success\.untouched of every edit"),
         ({"kind": "timing"}, "methods"),
         ({"kind": "x"}, "expected one of evaluation, timing, tuning"),
     ],

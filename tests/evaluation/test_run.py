@@ -155,6 +155,26 @@ def test_labels_come_from_the_labeller_where_a_set_has_none(
         run(subject(), bare)
 
 
+def test_a_record_of_distortion_says_how_far_edits_moved(
+    dataset: FaceDataset, subject: Build, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.json"
+    for mode, edits_are_missed in (("retain", False), ("distortion", True)):
+        measured = subject()
+        measured.about["defense"]["options"] = {"mode": mode}
+        record = run(measured, dataset)
+        write_record(record, path)
+        with pytest.raises(AlreadyMeasuredError):
+            run(measured, dataset, present=path)
+        older = {name: found for name, found in record.figures.items() if name != "edits"}
+        write_record(replace(record, figures=older), path)
+        if edits_are_missed:
+            assert run(measured, dataset, present=path).mean("edits", "l2") is not None
+        else:
+            with pytest.raises(AlreadyMeasuredError):
+                run(measured, dataset, present=path)
+
+
 def test_another_labeller_is_another_run(
     dataset: FaceDataset, subject: Build, tmp_path: Path
 ) -> None:

@@ -101,6 +101,9 @@ def test_unprotected_faces_are_shown_once_a_set(record: Record) -> None:
     ]
     papers = [row["paper L2"].split(" ")[0] for row in table]
     assert papers == ["0.0435", "0.0039", "0.0018", "-"]
+    assert [row["paper DSR at 0.05"] for row in table] == ["-", "100 %", "100 %", "-"]
+    for row, metric in zip(table, ("unprotected", *["protected"] * 3), strict=True):
+        assert row["DSR at 0.05"].startswith(f"{100 * (record.mean('dsr', metric) or 0):.1f}")
     before, after = record.mean("unprotected", "l2"), record.mean("output", "l2")
     assert before is not None
     assert after is not None
@@ -332,8 +335,8 @@ def test_what_distortion_wants_is_shown_where_it_was_measured(record: Record) ->
 
 
 def test_searches_of_options_are_one_table(record: Record) -> None:
-    def trial(s: float, **options: str) -> dict[str, Any]:
-        figures = {"s": s, "strict_dsr": 0.8, "input_psnr": 43.25, "seconds": 81.94}
+    def trial(s: float, psnr: float = 43.25, **options: str) -> dict[str, Any]:
+        figures = {"s": s, "strict_dsr": 0.8, "input_psnr": psnr, "seconds": 81.94}
         return {"options": options, **figures}
 
     def searched(created: str, count: int, trials: list[dict[str, Any]]) -> TuningRecord:
@@ -351,18 +354,21 @@ def test_searches_of_options_are_one_table(record: Record) -> None:
         )
 
     later = searched("2026-11-28", 3, [trial(0.9, steps="100", schedule="linear")])
-    first = searched("2026-11-27", 8, [trial(0.95, steps="10"), trial(0.83, steps="5")])
+    trials = [trial(0.95, 41.99, steps="10"), trial(0.83, steps="5"), trial(0.8, steps="2")]
+    first = searched("2026-11-27", 8, trials)
     document = build_report([later, first])
     assert [part.title for part in document.sections] == ["How PGD was tuned"]
     table = rows(document, "How PGD was tuned")
     assert [(row["search"], row["steps"], row["schedule"]) for row in table] == [
         ("1", "10", "as registered"),
         ("1", "5", "as registered"),
+        ("1", "2", "as registered"),
         ("2", "100", "linear"),
     ]
-    assert [row["of its search"] for row in table] == ["best", "-", "best"]
+    within = "best within 42 dB"
+    assert [row["of its search"] for row in table] == ["best", within, "-", f"best, {within}"]
     shown = [table[0][name] for name in ("s", "strict DSR", "PSNR", "seconds")]
-    assert shown == ["0.9500", "80.0 %", "43.25", "81.9"]
+    assert shown == ["0.9500", "80.0 %", "41.99", "81.9"]
     note = section(document, "How PGD was tuned").note
     assert "1 on CelebA val (8) against stargan, a CPU, 2 threads" in note
     assert "2 on CelebA val (3)" in note

@@ -40,6 +40,12 @@ COMPILED: Any = typer.Option(
     "steps are done sooner.",
 )
 
+SUBSET: Any = typer.Option(
+    [],
+    help="A fixed part of the set: paper-200 (for slow methods), paper-100, or a .txt file with "
+    "the names of its photos; repeatable, each a part of the one before.",
+)
+
 #: A measured record costs minutes to hours: `unmorph experiment` asks for none twice.
 SKIP_CURRENT: Any = typer.Option(
     False,

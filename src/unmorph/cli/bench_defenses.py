@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SKIP_CURRENT, SUBSET
 
 
 def command(
@@ -25,6 +25,7 @@ def command(
         None, help="Weights in place of the shipped ones."
     ),
     labeller: Path | None = typer.Option(None, help="ONNX classifier for sets without labels."),
+    subset: list[str] = SUBSET,
     faces: int = typer.Option(100, min=1, help="Faces, drawn at random but always the same."),
     budget: float | None = typer.Option(
         None, min=0, help="Cut a method short after so many seconds; the record says where."
@@ -43,13 +44,14 @@ def command(
 
     from unmorph.cli._pairs import parse_defense
     from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import draw
+    from unmorph.datasets.subsets import draw, narrowed
     from unmorph.evaluation.participants import labeller_for, open_deepfake, open_defense
     from unmorph.evaluation.record import method_name, write_record
     from unmorph.evaluation.run import wants_labeller
     from unmorph.evaluation.timing import is_timed, time_defenses
 
-    drawn = draw(load_named(dataset, data, split), faces)
+    whole, called = narrowed(load_named(dataset, data, split), subset)
+    drawn = draw(whole, faces)
     network, about = open_deepfake(deepfake, deepfake_weights, device, compiled)
     methods = []
     for text in defense:
@@ -58,7 +60,11 @@ def command(
     fill_in = labeller_for(wants_labeller(network, drawn), labeller)
     setting: dict[str, Any] = {
         "size": network.size,
-        "about_dataset": {"name": dataset, "split": split if dataset == "celeba" else None},
+        "about_dataset": {
+            "name": dataset,
+            "split": split if dataset == "celeba" else None,
+            "subset": called,
+        },
         "about_deepfake": about,
         "labeller": fill_in,
         "budget": budget,

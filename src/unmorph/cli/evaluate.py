@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT, SUBSET
 
 
 def command(
@@ -55,11 +55,7 @@ def command(
         "channels.",
     ),
     metrics: str = typer.Option("all", help="all, fast (l2, psnr, ssim), or names with commas."),
-    subset: str | None = typer.Option(
-        None,
-        help="A fixed part of the set: paper-200 (for slow methods), paper-100, or a .txt file "
-        "with the names of its photos.",
-    ),
+    subset: list[str] = SUBSET,
     limit: int | None = typer.Option(None, min=1, help="Only the first so many faces."),
     batch_size: int | None = typer.Option(
         None, min=1, help="Faces at once, 16 if not given; whole photos go one by one."
@@ -69,6 +65,12 @@ def command(
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,
     skip_unreadable: bool = typer.Option(False, help="Leave out photos that cannot be read."),
+    require_all: bool = typer.Option(
+        False,
+        "--require-all",
+        help="Stop where photos are missing that the set's lists name, or fewer are there than "
+        "--limit asks for.",
+    ),
     skip_current: bool = SKIP_CURRENT,
 ) -> None:
     """Measure a defense against a deepfake over a set of faces; writes one JSON record.
@@ -89,8 +91,8 @@ def command(
     from unmorph.attributes import are_attributes
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import named_subset, subset_name
-    from unmorph.errors import ConfigError
+    from unmorph.datasets.subsets import narrowed
+    from unmorph.errors import ConfigError, DataError, first_few
     from unmorph.evaluation.composed import PER_PHOTO
     from unmorph.evaluation.measures import parse_measures
     from unmorph.evaluation.participants import labeller_for, open_subject
@@ -104,16 +106,19 @@ def command(
 
     console = Console(stderr=True)
     metric_names = parse_measures(metrics)
-    faces = load_named(dataset, data, split)
-    if faces.listed is not None and len(faces) < faces.listed:
-        console.print(
-            f"{data}: {len(faces):,} of the {faces.listed:,} photos are there that its lists "
-            f"name for {split}"
+    faces, called = narrowed(load_named(dataset, data, split), subset)
+
+    def fall_short(shortage: str) -> None:
+        if require_all:
+            raise DataError(f"{shortage}; add what is missing, or leave out --require-all")
+        console.print(shortage)
+
+    # A list of photos names what counts, and is not to be had in part.
+    if faces.missing and not any(name.endswith(".txt") for name in subset):
+        fall_short(
+            f"{data}: lacks {len(faces.missing):,} of the {faces.listed:,} photos that its lists "
+            f"name for {split}: {first_few(faces.missing)}"
         )
-    called = None
-    if subset is not None:
-        faces = named_subset(faces, subset)
-        called = subset_name(subset, len(faces))
     left_out = []
     if skip_unreadable:
         with console.status("looking for photos that cannot be read"):
@@ -123,7 +128,7 @@ def command(
             console.print(f"left out, unreadable: {name}")
         faces = faces.without(left_out)
     if limit is not None and limit > len(faces):
-        console.print(f"{data}: {len(faces):,} faces where --limit asks for {limit:,}")
+        fall_short(f"{data}: {len(faces):,} faces where --limit asks for {limit:,}")
     subject = open_subject(
         deepfake,
         defense,

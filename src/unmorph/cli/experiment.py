@@ -131,6 +131,15 @@ def _taken(words: list[str], made: dict[str, str]) -> str:
     return next((about for path, about in made.items() if is_taken(path)), "")
 
 
+def _listed(found: Any, step: Step) -> str | None:
+    """Return the plan's list of the photos that count in the set, or partition, of a step."""
+    by_default = next(
+        (str(option.default) for option in found.params if option.name == "split"), ""
+    )
+    partition = (step.options.get("split") or (by_default,))[0]
+    return step.sets.get(f"{step.dataset}-{partition}", step.sets.get(step.dataset))
+
+
 def _words(
     root: Any, step: Step, folders: dict[str, Path], *, again: bool
 ) -> tuple[list[str], str]:
@@ -161,8 +170,11 @@ def _words(
         raise ConfigError(
             f"{step.run} has no option {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
         )
-    words = step.words(known)
     dataset = step.dataset if "data" in known else ""
+    words = step.words(known)
+    if dataset and "subset" in known and (listed := _listed(found, step)):
+        place = len(step.run.split()) + len(step.arguments)
+        words[place:place] = ["--subset", listed]
     if dataset:
         words += ["--data", str(folders.get(dataset, "?"))]
     if dataset and "dataset" in known:

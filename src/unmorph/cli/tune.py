@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from unmorph.cli._extras import require_torch
-from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT
+from unmorph.cli._options import COMPILED, EPSILON, OUTPUT, SEED, SKIP_CURRENT, SUBSET
 from unmorph.cli._progress import progress
 
 
@@ -31,6 +31,7 @@ def command(
         None, help="Weights in place of the shipped ones."
     ),
     labeller: Path | None = typer.Option(None, help="ONNX classifier for sets without labels."),
+    subset: list[str] = SUBSET,
     limit: int = typer.Option(32, min=1, help="Faces to try on, always the same ones."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
     epsilon: float = EPSILON,
@@ -50,7 +51,7 @@ def command(
 
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import draw
+    from unmorph.datasets.subsets import draw, narrowed
     from unmorph.evaluation.participants import labeller_for, open_subject
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.run import Subject
@@ -63,7 +64,8 @@ def command(
             f"--dataset {dataset} is what is reported: tune on celeba's val or train, or on faces "
             "of your own as --dataset folder"
         )
-    faces = draw(load_named(dataset, data, split), limit)
+    faces, called = narrowed(load_named(dataset, data, split), subset)
+    faces = draw(faces, limit)
 
     def build(options: Mapping[str, str]) -> Subject:
         return open_subject(
@@ -86,7 +88,7 @@ def command(
     values = {
         key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()
     }
-    about = {"name": dataset, "split": split if dataset == "celeba" else None}
+    about = {"name": dataset, "split": split if dataset == "celeba" else None, "subset": called}
     fill_in = labeller_for(faces.labels is None, labeller)
     if skip_current and is_tuned(
         output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed

@@ -82,18 +82,24 @@ class PhotoSource:
         except OSError as error:  # a dangling link
             raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
-    def sha256(self) -> str:
-        """Hash the zip's bytes, or a folder's names and sizes (its photos are not read)."""
+    def sha256(self, names: Sequence[str]) -> str:
+        """Hash the zip's bytes, or name and bytes of each of some photos of a folder.
+
+        Raises:
+            DataError: one is gone.
+        """
         digest = hashlib.sha256()
-        if self._zip is None:
-            for name in self.names:
-                path = self.path / name
-                size = path.stat().st_size if path.exists() else "absent"  # a dangling link
-                digest.update(f"{name} {size}\n".encode())
+        if self._zip is not None:
+            with self.path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
             return digest.hexdigest()
-        with self.path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        for name in names:
+            try:
+                content = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+            except OSError as error:  # a dangling link
+                raise DataError(f"{self.path}: cannot read {name}: {error}") from error
+            digest.update(f"{name} {content}\n".encode())
         return digest.hexdigest()
 
 
@@ -123,6 +129,7 @@ class FaceDataset:
         labels: (N, 5) float32 of 0 and 1 in the order of `unmorph.attributes.ATTRIBUTES`, or None.
         lists: the publisher's files that say which photos belong to the set, and their labels.
         listed: how many photos those name; None where there are no lists.
+        missing: those of them that are not there, by name without ending.
     """
 
     name: str
@@ -132,6 +139,7 @@ class FaceDataset:
     labels: np.ndarray | None = field(default=None, repr=False)
     lists: tuple[Path, ...] = ()
     listed: int | None = None
+    missing: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -68,7 +68,7 @@ def load_celeba(folder: str | os.PathLike[str], split: str) -> FaceDataset:
     lists = (folder / "list_eval_partition.txt", folder / "list_attr_celeba.txt")
     partition = _partition(lists[0])
     labels = _labels(lists[1])
-    listed = sum(part == PARTITIONS[split] for part in partition.values())
+    listed = [stem for stem, part in partition.items() if part == PARTITIONS[split]]
 
     candidates = [folder / name for name in SOURCES]
     for path in candidates:
@@ -82,6 +82,8 @@ def load_celeba(folder: str | os.PathLike[str], split: str) -> FaceDataset:
         ]
         if names:
             table = np.array([labels[Path(name).stem] for name in names], dtype=np.float32)
-            return FaceDataset("celeba", source, names, CROP, table, lists, listed)
+            there = {Path(name).stem for name in names}
+            missing = [stem for stem in listed if stem not in there]
+            return FaceDataset("celeba", source, names, CROP, table, lists, len(listed), missing)
     looked = ", ".join(str(path) for path in candidates)
     raise DataError(f"{folder}: no photo of CelebA's {split} partition; looked in {looked}")

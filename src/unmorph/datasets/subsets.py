@@ -8,6 +8,7 @@ within larger ones.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from unmorph.datasets.base import FaceDataset
@@ -18,6 +19,23 @@ SUBSETS = {"paper-100": 100, "paper-200": 200}
 
 #: The lists of `configs/sets/`, each of a whole set, and how many photos they name.
 _WHOLE = {"celeba-test": 1999, "celeba-val": 1000, "lfw": 1999, "ffhq": 1000}
+
+
+def narrowed(dataset: FaceDataset, subsets: Sequence[str]) -> tuple[FaceDataset, str | None]:
+    """Return a subset of a subset ..., and what a record calls it; None where it is a whole set.
+
+    Args:
+        dataset: the whole set.
+        subsets: as `named_subset` takes them, each of what the one before leaves.
+
+    Raises:
+        ConfigError, DataError: as `named_subset` does.
+    """
+    called = []
+    for name in subsets:
+        dataset = named_subset(dataset, name)
+        called.append(subset_name(name, len(dataset)))
+    return dataset, " of ".join(filter(None, reversed(called))) or None
 
 
 def named_subset(dataset: FaceDataset, name: str) -> FaceDataset:

@@ -94,7 +94,8 @@ _NOTE = """\
 What this project set out to reach, and what its generators do, over whole sets; beside them a
 generator with gradient steps, over the named subset. What is compared with PGD is so on the same
 faces. Met or missed is decided before figures are rounded. The columns of tables 1 to 3 are the
-five that all three of the paper's have. Beside tuned PGD, of whatever step size, an aim is met
+five that all three of the paper's have; LBP maps, which are its figure 4, are not among them.
+Beside tuned PGD, of whatever step size, an aim is met
 where ours stops at least as much at a better PSNR, SSIM and LPIPS, missed where PGD does, and open
 where one stops more and the other shows less."""
 
@@ -250,7 +251,8 @@ def _rivalled(ours: Record, theirs: Record) -> tuple[str, str]:
 
 def _method(defense: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return what two records of one method share, whatever else they say of it."""
-    return method_name(defense), defense.get("sha256")
+    changed = {key: text for key, text in defense.get("changed", {}).items() if key != "precision"}
+    return method_name({**defense, "changed": changed}), defense.get("sha256")
 
 
 def _speed(defense: Mapping[str, Any], timings: Sequence[TimingRecord]) -> str:

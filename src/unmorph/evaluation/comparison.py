@@ -15,6 +15,7 @@ from unmorph.evaluation.cells import (
     is_learned,
     set_and_faces,
     set_name,
+    share,
     small,
     value,
 )
@@ -43,6 +44,9 @@ TABLES = {
     "output": ("Table 2", "the protected face and its edit, x_adv and G(x_adv)"),
     "total": ("Table 3", "the face and the edit of the protected face, x and G(x_adv)"),
 }
+
+#: What table 2 of the paper calls ASR.
+_DSR = "DSR at 0.05"
 
 #: In what order the paper has its methods; what it has not comes after them.
 _METHODS = ("no defense", "PGD", "generator")
@@ -150,7 +154,10 @@ def _headings(comparison: str, beside: bool) -> list[str]:
     headings = ["method"]
     for metric, heading, _ in COLUMNS:
         headings += [heading, "paper"] if beside and metric in paper.METRICS else [heading]
-    return [*headings, "of unprotected L2"] if comparison == "output" else headings
+    if comparison == "output":
+        headings += [_DSR, "paper"] if beside else [_DSR]
+        headings.append("of unprotected L2")
+    return headings
 
 
 def _rows(
@@ -168,12 +175,15 @@ def _rows(
             # All of a group share it; the fullest has the most metrics.
             fullest = max(group, key=lambda record: len(record.figures["unprotected"]))
             cells = _measured(fullest, "unprotected", printed, "no defense")
+            cells += _dsr(fullest, "unprotected", printed, "no defense")
             yield fullest, ["no defense", *cells, _of_unprotected(fullest, "unprotected")]
         for record in group:
             if record.defense["name"] == "none":
                 continue
-            cells = _measured(record, comparison, printed, paper_method(record.defense))
+            method = paper_method(record.defense)
+            cells = _measured(record, comparison, printed, method)
             if comparison == "output":
+                cells += _dsr(record, "protected", printed, method)
                 cells.append(_of_unprotected(record, comparison))
             yield record, [method_name(record.defense), *cells]
 
@@ -190,6 +200,20 @@ def _measured(
         cells.append(value(record, comparison, metric, decimals))
         if printed is not None and metric in paper.METRICS:
             cells.append(beside(metric, record.mean(comparison, metric), theirs.get(metric)))
+    return cells
+
+
+def _dsr(
+    record: Record,
+    metric: str,
+    printed: Mapping[str, tuple[float, ...]] | None,
+    method: str | None,
+) -> list[str]:
+    """Return table 2's last column, and the paper's where it has the method."""
+    cells = [share(record, "dsr", metric)]
+    if printed is not None:
+        theirs = paper.DSR if method in printed and method != "no defense" else None
+        cells.append(MISSING if theirs is None else f"{theirs:.0f} %")
     return cells
 
 

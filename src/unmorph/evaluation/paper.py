@@ -60,6 +60,9 @@ COMPARISONS = {
     },
 }
 
+#: The last column of table 2, in percent: its ASR (section 4.2: DSR), of PGD and of the generator.
+DSR = 100
+
 #: Table 4, on CelebA: the loss term left out -> L2 of tables 1, 2 and 3.
 ABLATION = {
     "L_pix": (0.0003, 0.0020, 0.0028),

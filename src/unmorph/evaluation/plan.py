@@ -18,6 +18,13 @@ command is only such a name. In the file or folder that a step makes, ``>`` betw
 becomes ``+``, since not all systems allow it there. ``true`` gives a switch, ``false`` leaves it
 out. ``dataset`` names a set of faces (by default CelebA, where the command takes one) whose folder
 is only known when the plan is carried out; a step may name its ``data`` itself instead.
+
+A table ``[sets]`` may name a list of photos for a set of faces, or for one partition of CelebA, and
+no others count then, however many a folder has::
+
+    [sets]
+    celeba-test = "{plan}/celeba-test.txt"
+    lfw = "{plan}/lfw.txt"
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +58,7 @@ class Step:
         options: by their names on the command line, without the dashes; None stands for a switch.
         varied: which of them come from ``each``.
         number: the place of its table in the plan, from 1.
+        sets: the plan's lists of photos, by set or by set and partition, as in ``celeba-val``.
     """
 
     run: str
@@ -59,6 +67,7 @@ class Step:
     options: dict[str, tuple[str | None, ...]]
     varied: frozenset[str]
     number: int
+    sets: Mapping[str, str] = field(default_factory=dict)
 
     def words(self, known: Collection[str]) -> list[str]:
         """Return what follows ``unmorph`` on the command line, but for the data.
@@ -91,13 +100,18 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
     """
     content = read_toml(path)
     tables = content.pop("steps", None)
-    if content or not isinstance(tables, list) or not tables:
-        raise ConfigError(f"{path}: a plan is a list of [[steps]] and nothing else")
+    lists = content.pop("sets", {})
+    if content or not isinstance(tables, list) or not tables or not isinstance(lists, dict):
+        raise ConfigError(f"{path}: a plan is a list of [[steps]], may have [sets], and no more")
     names = {name: str(folder) for name, folder in folders.items()}
-    steps = []
+    try:
+        sets = {name: _name(f"sets: {name}", value, names) for name, value in lists.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    steps: list[Step] = []
     for number, table in enumerate(tables, 1):
         try:
-            steps += _expanded(table, names, number)
+            steps += (replace(step, sets=sets) for step in _expanded(table, names, number))
         except ConfigError as error:
             raise ConfigError(f"{path}: step {number}: {error}") from error
     made = Counter(output for step in steps for output in step.outputs)

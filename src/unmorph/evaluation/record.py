@@ -69,8 +69,34 @@ class _Machine(TypedDict):
 
 
 @with_config(_OPEN)
+class _Judge(TypedDict):
+    file: str
+    sha256: str
+
+
+@with_config(_OPEN)
 class _Settings(TypedDict):
     labels: str
+    seed: int
+    metrics: list[str]
+    limit: int | None
+    channel: str
+    precision: str
+
+
+@with_config(_OPEN)
+class _TuningSettings(TypedDict):
+    labels: str
+    seed: int
+    grid: dict[str, list[str]]
+
+
+@with_config(_OPEN)
+class _TimingSettings(TypedDict):
+    budget: float | None
+    size: int
+    batch_size: int
+    precision: str
 
 
 @with_config(_OPEN)
@@ -93,7 +119,10 @@ def _checked(entry: type) -> AfterValidator:
 _FacesEntry = Annotated[dict[str, Any], _checked(_Faces)]
 _DeepfakeEntry = Annotated[dict[str, Any], _checked(_Deepfake)]
 _DefenseEntry = Annotated[dict[str, Any], _checked(_Defense)]
+_JudgeEntry = Annotated[dict[str, Any], _checked(_Judge)]
 _SettingsEntry = Annotated[dict[str, Any], _checked(_Settings)]
+_TuningSettingsEntry = Annotated[dict[str, Any], _checked(_TuningSettings)]
+_TimingSettingsEntry = Annotated[dict[str, Any], _checked(_TimingSettings)]
 _MachineEntry = Annotated[dict[str, Any], _checked(_Machine)]
 _TrialEntry = Annotated[dict[str, Any], _checked(_Trial)]
 
@@ -134,7 +163,7 @@ class Record:
     dataset: _FacesEntry
     deepfake: _DeepfakeEntry
     defense: _DefenseEntry
-    judge: dict[str, Any] | None
+    judge: _JudgeEntry | None
     settings: _SettingsEntry
     machine: _MachineEntry
     versions: dict[str, str]
@@ -172,7 +201,7 @@ class TimingRecord:
     created: str
     dataset: _FacesEntry
     deepfake: _DeepfakeEntry
-    settings: dict[str, Any]
+    settings: _TimingSettingsEntry
     machine: _MachineEntry
     versions: dict[str, str]
     commit: str | None
@@ -195,7 +224,7 @@ class TuningRecord:
     dataset: _FacesEntry
     deepfake: _DeepfakeEntry
     defense: _DefenseEntry
-    settings: dict[str, Any]
+    settings: _TuningSettingsEntry
     machine: _MachineEntry
     versions: dict[str, str]
     commit: str | None

@@ -295,6 +295,9 @@ def refuse_present(
         AlreadyMeasuredError: it is of these faces, networks and options.
     """
     intended = {**subject.about, "dataset": about, "settings": settings}
+    if subject.about["defense"].get("options", {}).get("mode") == "distortion":
+        # What it is after; older records lack it.
+        intended["figures"] = {"edits": {"l2": {}}}
     if path is not None and is_current(path, "evaluation", intended):
         raise AlreadyMeasuredError(path)
 
@@ -362,7 +365,7 @@ def describe_faces(dataset: FaceDataset, count: int, about: Mapping[str, Any]) -
 def describe_files(dataset: FaceDataset, count: int | None = None) -> dict[str, Any]:
     """Return what a record says of the files that the first ``count`` photos, or all, come from."""
     return {
-        "files": {dataset.source.path.name: dataset.source.sha256()},
+        "files": {dataset.source.path.name: dataset.source.sha256(dataset.names[:count])},
         "photos_sha256": dataset.names_sha256(count),
         **dataset.about_lists(),
     }
