@@ -63,7 +63,7 @@ def draw_differences(
 ) -> Image.Image:
     """Draw figure 4: x_adv, G(x_adv) and their difference, in pixels and in LBP codes.
 
-    Each face has a row for each defense.
+    Each face has a row for each defense, with the L2 and the share of codes that differ.
 
     Args:
         defenses: by the name that its rows get.
@@ -87,7 +87,8 @@ def draw_differences(
             changed = np.abs(codes[0].astype(int) - codes[1]).astype(np.uint8)
             cells = [_pixels(before), _pixels(after), _pixels(difference)]
             rows.append([*cells, *(_grey(plane) for plane in (*codes, changed))])
-            titles.append(name)
+            l2 = float(metrics.l2(before[None], after[None]))
+            titles.append(f"{name}\nL2 {l2:.4f}\nLBP {np.mean(changed > 0):.0%}")
     names = ["x_adv", "G(x_adv)", f"difference x {AMPLIFIED}"]
     return _sheet(rows, [*names, "LBP x_adv", "LBP G(x_adv)", "LBP difference"], titles)
 
@@ -168,7 +169,8 @@ def _sheet(
 ) -> Image.Image:
     """Lay pictures out in a grid with a title above each column and left of each row."""
     font = ImageFont.load_default(13)
-    side = _GAP * 2 + max(round(font.getlength(title)) for title in titles)
+    lines = "\n".join(titles).split("\n")
+    side = _GAP * 2 + max(round(font.getlength(line)) for line in lines)
     step = _CELL + _GAP
     size = (side + len(columns) * step, _LINE + len(rows) * step)
     picture = Image.new("RGB", size, "white")
