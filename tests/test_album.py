@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,18 @@ def test_a_photo_that_is_named_twice(album: Path, monkeypatch: pytest.MonkeyPatc
     assert len(plan(search([photo, album], None))) == 12
     (album / "link.png").symlink_to(album / photo)  # is a photo of its own
     assert len(plan(search([photo, Path("link.png")], None))) == 2
+
+
+def test_results_are_no_photos_whatever_their_folder_is_called(album: Path, tmp_path: Path) -> None:
+    before = set(search([album], album / "out").photos)
+    results = album / "out"
+    results.mkdir()
+    shutil.copy(album / "trip-0" / "0.png", results / "protected.png")
+    also = tmp_path / "also"
+    also.symlink_to(results)
+    for out in (results, also):
+        assert set(search([album], out).photos) == before
+    assert len(search([album], tmp_path / "elsewhere").photos) == len(before) + 1
 
 
 def test_a_path_out_of_reach_stops_no_other(album: Path) -> None:

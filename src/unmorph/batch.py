@@ -104,7 +104,7 @@ def run(
     photo of the ``jobs``, or one of the other ``originals``.
     """
     _tidy({job.target.parent for job in jobs})
-    kept = _identities(jobs, originals)
+    kept = _inodes(jobs, originals)
 
     def protect(job: Job) -> Outcome:
         _refuse(job, kept)
@@ -131,7 +131,7 @@ def planned(
     originals: Iterable[Path] = (),
 ) -> Iterator[Outcome]:
     """Yield what `run` would do, and what it would refuse, without decoding a photo."""
-    kept = _identities(jobs, originals)
+    kept = _inodes(jobs, originals)
 
     def look(job: Job) -> Outcome:
         _refuse(job, kept)
@@ -246,7 +246,7 @@ def _tried(work: Callable[[Job], Outcome], job: Job) -> Outcome:
     return Outcome(str(job.source), FAILED, error=text)
 
 
-def _identities(jobs: Sequence[Job], originals: Iterable[Path]) -> set[tuple[int, int] | None]:
+def _inodes(jobs: Sequence[Job], originals: Iterable[Path]) -> set[tuple[int, int] | None]:
     """Return what tells the originals, which nothing replaces."""
     return {inode(photo) for photo in (*originals, *(job.source for job in jobs))} - {None}
 

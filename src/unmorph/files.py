@@ -16,7 +16,8 @@ PARTIAL = ".unmorph-partial"
 
 
 def inode(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or folder whatever its name; None where there is none in reach.
+    """Return what tells a file or folder whatever its name; None where there is none in reach,
+    or where its disk does not say.
 
     Names do not tell: some disks take ``A.jpg`` and ``a.jpg`` for one file.
     """
@@ -24,7 +25,7 @@ def inode(path: Path) -> tuple[int, int] | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
 @contextlib.contextmanager

@@ -98,9 +98,11 @@ def test_fewer_faces_than_the_limit(common: list[str], tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     stopped = run(*command, "--require-all", "-o", path)
     assert stopped.exit_code == 1
-    assert "4 faces where --limit asks for 9; add what is missing" in words(stopped)
+    assert "4 faces where --limit 9 asks for 9; add what is missing" in words(stopped)
     assert not path.exists()
-    assert "4 faces where --limit asks for 9" in " ".join(done(*command, "-o", path).split())
+    assert "4 faces where --limit 9 asks for 9" in " ".join(done(*command, "-o", path).split())
+    composed = run(*command[:-1], 1, "--protocol", "composed", "--require-all", "-o", path)
+    assert "4 faces where --limit 1 asks for 5; add what is missing" in words(composed)
 
 
 def test_tune_time_and_report(

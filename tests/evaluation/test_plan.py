@@ -76,6 +76,10 @@ def test_an_empty_text_is_no_switch(tmp_path: Path) -> None:
         ('[[steps]]\nrun = "a"\nx = {y = 1}\n', "step 1: x: expected text, a number, or"),
         ("[[steps]", "not valid TOML"),
         ('sets = 1\n[[steps]]\nrun = "a"\n', "a plan is a list of"),
+        (
+            '[sets]\nceleba = "x"\n[[steps]]\nrun = "a"\n',
+            "no set 'celeba'; choose",
+        ),
         ('[sets]\nlfw = 1\n[[steps]]\nrun = "a"\n', "sets: lfw = 1: expected one name"),
         ('[[steps]]\nrun = "a"\ndataset = ["lfw", "ffhq"]\n', "step 1: dataset = ['lfw', 'ffhq']"),
         ('[[steps]]\nrun = "a"\neach = ["a"]\n', "step 1: each: expected lists"),

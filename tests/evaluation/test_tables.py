@@ -365,7 +365,7 @@ def test_searches_of_options_are_one_table(record: Record) -> None:
         ("1", "2", "as registered"),
         ("2", "100", "linear"),
     ]
-    within = "best within 42 dB"
+    within = "best from 42 dB on"
     assert [row["of its search"] for row in table] == ["best", within, "-", f"best, {within}"]
     shown = [table[0][name] for name in ("s", "strict DSR", "PSNR", "seconds")]
     assert shown == ["0.9500", "80.0 %", "41.99", "81.9"]

@@ -120,15 +120,16 @@ def command(
             f"name for {split}: {first_few(faces.missing)}"
         )
     left_out = []
+    each = PER_PHOTO if protocol == "composed" else 1
+    read = None if limit is None else limit * each
     if skip_unreadable:
         with console.status("looking for photos that cannot be read"):
-            each = PER_PHOTO if protocol == "composed" else 1
-            left_out = faces.unreadable(None if limit is None else limit * each)
+            left_out = faces.unreadable(read)
         for name in left_out:
             console.print(f"left out, unreadable: {name}")
         faces = faces.without(left_out)
-    if limit is not None and limit > len(faces):
-        fall_short(f"{data}: {len(faces):,} faces where --limit asks for {limit:,}")
+    if read is not None and read > len(faces):
+        fall_short(f"{data}: {len(faces):,} faces where --limit {limit} asks for {read:,}")
     subject = open_subject(
         deepfake,
         defense,
@@ -194,7 +195,7 @@ def command(
                     subject,
                     open_photos(protocol, faces, seed),
                     replace(journey, channel=sent),
-                    about_dataset={**about, **describe_files(faces)},
+                    about_dataset={**about, **describe_files(faces, read=read)},
                     metric_names=metric_names,
                     labeller=fill_in,
                     limit=limit,

@@ -82,7 +82,7 @@ def load_celeba(folder: str | os.PathLike[str], split: str) -> FaceDataset:
         ]
         if names:
             table = np.array([labels[Path(name).stem] for name in names], dtype=np.float32)
-            there = {Path(name).stem for name in names}
+            there = {Path(name).stem for name in source.names}
             missing = [stem for stem in listed if stem not in there]
             return FaceDataset("celeba", source, names, CROP, table, lists, len(listed), missing)
     looked = ", ".join(str(path) for path in candidates)

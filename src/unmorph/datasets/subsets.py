@@ -31,9 +31,13 @@ def narrowed(dataset: FaceDataset, subsets: Sequence[str]) -> tuple[FaceDataset,
     Raises:
         ConfigError, DataError: as `named_subset` does.
     """
-    called = []
-    for name in subsets:
-        dataset = named_subset(dataset, name)
+    called: list[str | None] = []
+    for place, name in enumerate(subsets):
+        try:
+            dataset = named_subset(dataset, name)
+        except DataError as error:
+            before = f" (in what --subset {subsets[place - 1]} leaves of it)" if place else ""
+            raise DataError(f"{error}{before}") from error
         called.append(subset_name(name, len(dataset)))
     return dataset, " of ".join(filter(None, reversed(called))) or None
 

@@ -22,9 +22,8 @@ _ERRORS = 2
 
 _NOTE = f"""\
 L2 of generators trained without one term of their loss, and with all ("none"); they take no part in
-tables 1 to 3. A difference counts where it exceeds {_ERRORS} standard errors, as large as if the
-two were of different faces, and a term earns its place where the L2 of table 1 or of table 2 is
-worse without it."""
+tables 1 to 3. A difference counts where it exceeds {_ERRORS} of its standard errors (unpaired), and
+a term earns its place where the L2 of table 1 or of table 2 is worse without it."""
 
 
 def ablation_records(records: Sequence[Record]) -> list[Record]:

@@ -250,7 +250,7 @@ def _rivalled(ours: Record, theirs: Record) -> tuple[str, str]:
 
 
 def _method(defense: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return what two records of one method share, whatever else they say of it."""
+    """Return what two records of one method share, however gradients were reckoned."""
     changed = {key: text for key, text in defense.get("changed", {}).items() if key != "precision"}
     return method_name({**defense, "changed": changed}), defense.get("sha256")
 

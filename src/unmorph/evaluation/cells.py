@@ -12,6 +12,9 @@ from unmorph.evaluation.summary import Summary
 #: The sets that the paper has, in its order.
 SET_NAMES = {"celeba": "CelebA", "lfw": "LFW", "ffhq": "FFHQ"}
 
+#: The column of the paper's DSR (`metrics.DSR_THRESHOLD`, which needs torch).
+DSR_HEADING = "DSR at 0.05"
+
 #: The cell of what was not measured.
 MISSING = "-"
 

@@ -9,6 +9,7 @@ from typing import Any
 from unmorph.attributes import are_attributes
 from unmorph.evaluation import paper
 from unmorph.evaluation.cells import (
+    DSR_HEADING,
     MISSING,
     SET_NAMES,
     faces,
@@ -44,9 +45,6 @@ TABLES = {
     "output": ("Table 2", "the protected face and its edit, x_adv and G(x_adv)"),
     "total": ("Table 3", "the face and the edit of the protected face, x and G(x_adv)"),
 }
-
-#: What table 2 of the paper calls ASR.
-_DSR = "DSR at 0.05"
 
 #: In what order the paper has its methods; what it has not comes after them.
 _METHODS = ("no defense", "PGD", "generator")
@@ -155,7 +153,7 @@ def _headings(comparison: str, beside: bool) -> list[str]:
     for metric, heading, _ in COLUMNS:
         headings += [heading, "paper"] if beside and metric in paper.METRICS else [heading]
     if comparison == "output":
-        headings += [_DSR, "paper"] if beside else [_DSR]
+        headings += [DSR_HEADING, "paper"] if beside else [DSR_HEADING]
         headings.append("of unprotected L2")
     return headings
 
@@ -209,7 +207,7 @@ def _dsr(
     printed: Mapping[str, tuple[float, ...]] | None,
     method: str | None,
 ) -> list[str]:
-    """Return table 2's last column, and the paper's where it has the method."""
+    """Return DSR, table 2's last column (ASR there), and the paper's where it has the method."""
     cells = [share(record, "dsr", metric)]
     if printed is not None:
         theirs = paper.DSR if method in printed and method != "no defense" else None

@@ -88,7 +88,7 @@ def draw_differences(
             cells = [_pixels(before), _pixels(after), _pixels(difference)]
             rows.append([*cells, *(_grey(plane) for plane in (*codes, changed))])
             l2 = float(metrics.l2(before[None], after[None]))
-            titles.append(f"{name}\nL2 {l2:.4f}\nLBP {np.mean(changed > 0):.0%}")
+            titles.append(f"{name}\nL2 {l2:.4f}\nLBP changed\n{100 * np.mean(changed > 0):.0f} %")
     names = ["x_adv", "G(x_adv)", f"difference x {AMPLIFIED}"]
     return _sheet(rows, [*names, "LBP x_adv", "LBP G(x_adv)", "LBP difference"], titles)
 

@@ -19,8 +19,8 @@ becomes ``+``, since not all systems allow it there. ``true`` gives a switch, ``
 out. ``dataset`` names a set of faces (by default CelebA, where the command takes one) whose folder
 is only known when the plan is carried out; a step may name its ``data`` itself instead.
 
-A table ``[sets]`` may name a list of photos for a set of faces, or for one partition of CelebA, and
-no others count then, however many a folder has::
+A table ``[sets]`` may name a list of photos for a set of faces, or for a partition of CelebA. For
+commands that take a ``subset`` no others count then, however many a folder has::
 
     [sets]
     celeba-test = "{plan}/celeba-test.txt"
@@ -36,11 +36,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from unmorph.datasets.celeba import PARTITIONS
+from unmorph.datasets.named import NAMES
 from unmorph.errors import ConfigError
 from unmorph.toml import read_toml
 
 #: Keys of a step that are no option of its command.
 _NO_OPTIONS = ("run", "dataset", "arguments")
+
+#: What ``[sets]`` may have lists for.
+_LISTED = (*(f"celeba-{split}" for split in PARTITIONS), *NAMES[1:])
 
 #: Options that name what a step makes.
 _MADE = ("out", "output")
@@ -105,6 +110,9 @@ def read_plan(path: Path, folders: Mapping[str, Path]) -> list[Step]:
         raise ConfigError(f"{path}: a plan is a list of [[steps]], may have [sets], and no more")
     names = {name: str(folder) for name, folder in folders.items()}
     try:
+        if unknown := [name for name in lists if name not in _LISTED]:
+            choices = ", ".join(_LISTED)
+            raise ConfigError(f"sets: no set {unknown[0]!r}; choose from {choices}")
         sets = {name: _name(f"sets: {name}", value, names) for name, value in lists.items()}
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -85,9 +85,7 @@ class _Settings(TypedDict):
 
 
 @with_config(_OPEN)
-class _TuningSettings(TypedDict):
-    labels: str
-    seed: int
+class _TuningSettings(_Settings):
     grid: dict[str, list[str]]
 
 
@@ -146,7 +144,7 @@ class Record:
             those name, and ``left_out`` with the photos that could not be read, where there are.
         deepfake: name, edits, file and SHA-256 of its weights, and where they come from.
         defense: name, and epsilon and SHA-256 of its weights where it has them.
-        judge: the attribute judge's name and SHA-256, or None.
+        judge: the attribute judge's file and SHA-256, or None.
         settings: the options of the run, the seed among them, and the SHA-256 of the weights of
             the metrics that have any.
         machine: device, threads, processor, operating system, and whether torch compiled the
@@ -195,6 +193,7 @@ class TimingRecord:
     """What one timing run found: all methods on one machine, one after the other.
 
     Attributes:
+        settings: faces at once, their size and the budget of each method in seconds.
         methods: in the order of the run. The others are as in `Record`.
     """
 

@@ -362,10 +362,17 @@ def describe_faces(dataset: FaceDataset, count: int, about: Mapping[str, Any]) -
     }
 
 
-def describe_files(dataset: FaceDataset, count: int | None = None) -> dict[str, Any]:
-    """Return what a record says of the files that the first ``count`` photos, or all, come from."""
+def describe_files(
+    dataset: FaceDataset, count: int | None = None, read: int | None = None
+) -> dict[str, Any]:
+    """Return what a record says of the files that the first ``count`` photos, or all, come from.
+
+    Args:
+        read: how many are read, where those are fewer.
+    """
+    names = dataset.names[: count if read is None else read]
     return {
-        "files": {dataset.source.path.name: dataset.source.sha256(dataset.names[:count])},
+        "files": {dataset.source.path.name: dataset.source.sha256(names)},
         "photos_sha256": dataset.names_sha256(count),
         **dataset.about_lists(),
     }

@@ -11,6 +11,7 @@ from unmorph.evaluation import paper
 from unmorph.evaluation.ablation import ablation_records, ablation_section
 from unmorph.evaluation.aims import aims_section
 from unmorph.evaluation.cells import (
+    DSR_HEADING,
     MISSING,
     commits,
     filled,
@@ -109,7 +110,7 @@ def render_summary(record: Record) -> str:
         ("s, pairs moved by 0.01", value(record, "suppression_fixed", "s", 4), ""),
         ("strict DSR, pairs moved by 0.01", share(record, "suppression_fixed", "strict_dsr"), ""),
         ("pairs moved by 0.01", share(record, "suppression_fixed", "counted"), ""),
-        ("DSR at 0.05", share(record, "dsr", "protected"), ""),
+        (DSR_HEADING, share(record, "dsr", "protected"), ""),
         ("DSR of unprotected faces", share(record, "dsr", "unprotected"), ""),
     )
     return "\n".join(f"{name:34} {shown} {unit}".rstrip() for name, shown, unit in rows)
@@ -165,7 +166,7 @@ def _suppression_section(records: Sequence[Record], of: str, level: int) -> Sect
         "s",
         "strict DSR (s >= 0.75)",
         "pairs counted",
-        "DSR at 0.05",
+        DSR_HEADING,
         "DSR, unprotected",
         "L2 of edits",
         "L2 to the picture",
@@ -231,7 +232,7 @@ def _judge_section(records: Sequence[Record], of: str, level: int) -> Section:
     return Section(title, note, Table(headings, rows), level)
 
 
-#: Decibels that a protected face keeps in the trials that tables 1 to 3 take their options from.
+#: Decibels that a protected face keeps where a perturbation hardly shows.
 _KEPT_PSNR = 42
 
 
@@ -240,7 +241,7 @@ def _rank(trial: Mapping[str, Any], record: TuningRecord) -> str:
     subtle = [other for other in record.trials if (other["input_psnr"] or 0) >= _KEPT_PSNR]
     ranks = ["best"] if trial == record.best else []
     if subtle and trial == max(subtle, key=lambda other: float(other["s"])):
-        ranks.append(f"best within {_KEPT_PSNR} dB")
+        ranks.append(f"best from {_KEPT_PSNR} dB on")
     return ", ".join(ranks) or MISSING
 
 
@@ -270,8 +271,8 @@ def _tuning_sections(records: Sequence[TuningRecord]) -> Iterator[Section]:
         )
         note = (
             f"Searches: {about}. Seconds are those of a whole trial, measuring included; the "
-            "best of each search has the highest s. What shows more stops more, so tables 1 to 3 "
-            f"take from trials that keep {_KEPT_PSNR} dB."
+            "best of each search has the highest s. What shows more stops more: beside it stands "
+            f"the best of those that keep {_KEPT_PSNR} dB."
         )
         headings = ("search", *options, "s", "strict DSR", "PSNR", "seconds", "of its search")
         yield Section(f"How {name.upper()} was tuned", note, Table(headings, rows))
