@@ -43,14 +43,18 @@ def command(
     from rich.progress import Progress
 
     from unmorph.cli._pairs import parse_defense
-    from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import draw, narrowed
-    from unmorph.evaluation.participants import labeller_for, open_deepfake, open_defense
+    from unmorph.datasets.subsets import draw
+    from unmorph.evaluation.participants import (
+        labeller_for,
+        open_deepfake,
+        open_defense,
+        open_faces,
+    )
     from unmorph.evaluation.record import method_name, write_record
     from unmorph.evaluation.run import wants_labeller
     from unmorph.evaluation.timing import is_timed, time_defenses
 
-    whole, called = narrowed(load_named(dataset, data, split), subset)
+    whole, about_faces = open_faces(dataset, data, split, subset)
     drawn = draw(whole, faces)
     network, about = open_deepfake(deepfake, deepfake_weights, device, compiled)
     methods = []
@@ -60,11 +64,7 @@ def command(
     fill_in = labeller_for(wants_labeller(network, drawn), labeller)
     setting: dict[str, Any] = {
         "size": network.size,
-        "about_dataset": {
-            "name": dataset,
-            "split": split if dataset == "celeba" else None,
-            "subset": called,
-        },
+        "about_dataset": about_faces,
         "about_deepfake": about,
         "labeller": fill_in,
         "budget": budget,

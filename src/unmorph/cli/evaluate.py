@@ -90,12 +90,10 @@ def command(
     from unmorph import channels
     from unmorph.attributes import are_attributes
     from unmorph.cli._pairs import parse_pairs
-    from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import narrowed
     from unmorph.errors import ConfigError, DataError, first_few
     from unmorph.evaluation.composed import PER_PHOTO
     from unmorph.evaluation.measures import parse_measures
-    from unmorph.evaluation.participants import labeller_for, open_subject
+    from unmorph.evaluation.participants import labeller_for, open_faces, open_subject
     from unmorph.evaluation.photos import Journey, evaluate_photos, open_photos
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.remembered import remember_faces
@@ -106,7 +104,7 @@ def command(
 
     console = Console(stderr=True)
     metric_names = parse_measures(metrics)
-    faces, called = narrowed(load_named(dataset, data, split), subset)
+    faces, about = open_faces(dataset, data, split, subset)
 
     def fall_short(shortage: str) -> None:
         if require_all:
@@ -161,13 +159,8 @@ def command(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"{dataset}, {deepfake}, {defense}", total=None)
-        about = {
-            "name": dataset,
-            "split": split if dataset == "celeba" else None,
-            "subset": called,
-            **({"left_out": left_out} if left_out else {}),
-        }
-
+        if left_out:
+            about["left_out"] = left_out
         present = output if skip_current else None
 
         def advance(done: int, total: int) -> None:

@@ -171,10 +171,9 @@ def _words(
             f"{step.run} has no option {', '.join(unknown)}; choose from {', '.join(sorted(known))}"
         )
     dataset = step.dataset if "data" in known else ""
-    words = step.words(known)
-    if dataset and "subset" in known and (listed := _listed(found, step)):
-        place = len(step.run.split()) + len(step.arguments)
-        words[place:place] = ["--subset", listed]
+    listed = _listed(found, step) if dataset and "subset" in known else None
+    # Before the step's own subset, which is a part of it.
+    words = step.words(known, first=["--subset", listed] if listed else [])
     if dataset:
         words += ["--data", str(folders.get(dataset, "?"))]
     if dataset and "dataset" in known:

@@ -50,9 +50,8 @@ def command(
     from typing import Any
 
     from unmorph.cli._pairs import parse_pairs
-    from unmorph.datasets.named import load_named
-    from unmorph.datasets.subsets import draw, narrowed
-    from unmorph.evaluation.participants import labeller_for, open_subject
+    from unmorph.datasets.subsets import draw
+    from unmorph.evaluation.participants import labeller_for, open_faces, open_subject
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.run import Subject
     from unmorph.evaluation.tuning import combinations, is_tuned, tune
@@ -64,8 +63,8 @@ def command(
             f"--dataset {dataset} is what is reported: tune on celeba's val or train, or on faces "
             "of your own as --dataset folder"
         )
-    faces, called = narrowed(load_named(dataset, data, split), subset)
-    faces = draw(faces, limit)
+    whole, about = open_faces(dataset, data, split, subset)
+    faces = draw(whole, limit)
 
     def build(options: Mapping[str, str]) -> Subject:
         return open_subject(
@@ -88,7 +87,6 @@ def command(
     values = {
         key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()
     }
-    about = {"name": dataset, "split": split if dataset == "celeba" else None, "subset": called}
     fill_in = labeller_for(faces.labels is None, labeller)
     if skip_current and is_tuned(
         output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed

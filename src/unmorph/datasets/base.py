@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from unmorph.errors import DataError, PhotoError
-from unmorph.files import whole
+from unmorph.files import sha256_of, whole
 from unmorph.photo import decode
 
 #: Endings of the files that count as photos.
@@ -84,15 +84,12 @@ class PhotoSource:
 
     def sha256(self, names: Sequence[str]) -> str:
         """Hash the zip's bytes, or name and bytes of each of some photos of a folder."""
-        digest = hashlib.sha256()
         if self._zip is not None:
-            with self.path.open("rb") as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-            return digest.hexdigest()
+            return sha256_of(self.path)
+        digest = hashlib.sha256()
         for name in names:
             try:
-                content = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+                content = sha256_of(self.path / name)
             except OSError:  # a dangling link: whoever decodes the photos tells of all of them
                 content = "unreadable"
             digest.update(f"{name} {content}\n".encode())
@@ -167,8 +164,10 @@ class FaceDataset:
         """Return what a record says of the publisher's lists: ``lists``, SHA-256, ``listed``."""
         if not self.lists:
             return {}
-        digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.lists}
-        return {"lists": digests, "listed": self.listed}
+        return {
+            "lists": {path.name: sha256_of(path) for path in self.lists},
+            "listed": self.listed,
+        }
 
     def unreadable(self, limit: int | None = None) -> list[str]:
         """Return the names of photos that cannot be decoded.

@@ -10,7 +10,13 @@ from typing import Any
 
 from unmorph.evaluation import paper
 from unmorph.evaluation.cells import MISSING, SET_NAMES, faces, set_name
-from unmorph.evaluation.comparison import TABLES, is_papers, is_whole, paper_method
+from unmorph.evaluation.comparison import (
+    TABLES,
+    changed_settings,
+    is_papers,
+    is_whole,
+    paper_method,
+)
 from unmorph.evaluation.document import Section, Table
 from unmorph.evaluation.record import Record, TimingRecord, key_of, method_name
 
@@ -95,9 +101,9 @@ What this project set out to reach, and what its generators do, over whole sets;
 generator with gradient steps, over the named subset. What is compared with PGD is so on the same
 faces. Met or missed is decided before figures are rounded. The columns of tables 1 to 3 are the
 five that all three of the paper's have; LBP maps, which are its figure 4, are not among them.
-Beside tuned PGD, of whatever step size, an aim is met
-where ours stops at least as much at a better PSNR, SSIM and LPIPS, missed where PGD does, and open
-where one stops more and the other shows less."""
+Beside tuned PGD, of whatever step size, an aim is met where ours stops at least as much at a better
+PSNR, SSIM and LPIPS, missed where PGD does, and open where one stops more and the other shows
+less."""
 
 
 def aims_section(records: Sequence[Record], timings: Sequence[TimingRecord] = ()) -> list[Section]:
@@ -177,10 +183,9 @@ def _is_pgd(defense: Mapping[str, Any]) -> bool:
 
 
 def _is_tuned(defense: Mapping[str, Any]) -> bool:
-    # As registered it is what the search on val found; how gradients are reckoned is no setting,
-    # and the size of its steps trades what it stops for what it shows.
-    kept = {"precision", "step_size"}
-    return defense["name"] == "pgd" and not defense.get("changed", {}).keys() - kept
+    # As registered it is what the search on val found; the size of its steps trades what it stops
+    # for what it shows.
+    return defense["name"] == "pgd" and not changed_settings(defense).keys() - {"step_size"}
 
 
 def _pairs(
@@ -250,9 +255,9 @@ def _rivalled(ours: Record, theirs: Record) -> tuple[str, str]:
 
 
 def _method(defense: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return what two records of one method share, however gradients were reckoned."""
-    changed = {key: text for key, text in defense.get("changed", {}).items() if key != "precision"}
-    return method_name({**defense, "changed": changed}), defense.get("sha256")
+    """Return what two records of one method share, whatever else they say of it."""
+    named = method_name({**defense, "changed": changed_settings(defense)})
+    return named, defense.get("sha256")
 
 
 def _speed(defense: Mapping[str, Any], timings: Sequence[TimingRecord]) -> str:

@@ -50,6 +50,12 @@ TABLES = {
 _METHODS = ("no defense", "PGD", "generator")
 
 
+def changed_settings(defense: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that were changed; how exactly gradients are reckoned is no setting."""
+    changed = defense.get("changed", {})
+    return {option: text for option, text in changed.items() if option != "precision"}
+
+
 def paper_method(defense: Mapping[str, Any]) -> str | None:
     """Return the paper's name of a defense that the paper has too.
 
@@ -57,8 +63,7 @@ def paper_method(defense: Mapping[str, Any]) -> str | None:
     """
     if is_learned(defense):
         return "generator" if defense.get("epsilon", paper.EPSILON) == paper.EPSILON else None
-    # How exactly gradients are reckoned is none of the paper's settings.
-    if defense["name"] == "pgd-paper" and not defense.get("changed", {}).keys() - {"precision"}:
+    if defense["name"] == "pgd-paper" and not changed_settings(defense):
         return "PGD"
     return "no defense" if defense["name"] == "none" else None
 
@@ -173,7 +178,7 @@ def _rows(
             # All of a group share it; the fullest has the most metrics.
             fullest = max(group, key=lambda record: len(record.figures["unprotected"]))
             cells = _measured(fullest, "unprotected", printed, "no defense")
-            cells += _dsr(fullest, "unprotected", printed, "no defense")
+            cells += _dsr(fullest, "unprotected", "no defense", beside=printed is not None)
             yield fullest, ["no defense", *cells, _of_unprotected(fullest, "unprotected")]
         for record in group:
             if record.defense["name"] == "none":
@@ -181,7 +186,7 @@ def _rows(
             method = paper_method(record.defense)
             cells = _measured(record, comparison, printed, method)
             if comparison == "output":
-                cells += _dsr(record, "protected", printed, method)
+                cells += _dsr(record, "protected", method, beside=printed is not None)
                 cells.append(_of_unprotected(record, comparison))
             yield record, [method_name(record.defense), *cells]
 
@@ -201,18 +206,10 @@ def _measured(
     return cells
 
 
-def _dsr(
-    record: Record,
-    metric: str,
-    printed: Mapping[str, tuple[float, ...]] | None,
-    method: str | None,
-) -> list[str]:
+def _dsr(record: Record, metric: str, method: str | None, *, beside: bool) -> list[str]:
     """Return DSR, table 2's last column (ASR there), and the paper's where it has the method."""
-    cells = [share(record, "dsr", metric)]
-    if printed is not None:
-        theirs = paper.DSR if method in printed and method != "no defense" else None
-        cells.append(MISSING if theirs is None else f"{theirs:.0f} %")
-    return cells
+    theirs = f"{paper.DSR[method]} %" if method in paper.DSR else MISSING
+    return [share(record, "dsr", metric), *([theirs] if beside else [])]
 
 
 def _of_unprotected(record: Record, comparison: str) -> str:

@@ -83,12 +83,14 @@ def draw_differences(
         for name in defenses:
             before, after = shielded[name][index], edited[name][index]
             difference = AMPLIFIED * (after - before).abs() - 1
-            codes = metrics.lbp_maps(torch.stack([before, after])).numpy()
+            maps = metrics.lbp_maps(torch.stack([before, after]))
+            codes = maps.numpy()
             changed = np.abs(codes[0].astype(int) - codes[1]).astype(np.uint8)
             cells = [_pixels(before), _pixels(after), _pixels(difference)]
             rows.append([*cells, *(_grey(plane) for plane in (*codes, changed))])
             l2 = float(metrics.l2(before[None], after[None]))
-            titles.append(f"{name}\nL2 {l2:.4f}\nLBP changed\n{100 * np.mean(changed > 0):.0f} %")
+            share = float(metrics.lbp_difference(maps[:1], maps[1:]))
+            titles.append(f"{name}\nL2 {l2:.4f}\nLBP changed\n{100 * share:.0f} %")
     names = ["x_adv", "G(x_adv)", f"difference x {AMPLIFIED}"]
     return _sheet(rows, [*names, "LBP x_adv", "LBP G(x_adv)", "LBP difference"], titles)
 

@@ -1,8 +1,8 @@
-"""Deepfakes, defenses, judges and labellers by the names that the command line uses."""
+"""Faces, deepfakes, defenses, judges and labellers by the names that the command line uses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from unmorph import deepfakes, defenses
 from unmorph.attributes import are_attributes, edit_targets
+from unmorph.datasets.base import FaceDataset
+from unmorph.datasets.named import load_named
+from unmorph.datasets.subsets import narrowed
 from unmorph.defenses import Defense
 from unmorph.defenses.modes import Targeted
 from unmorph.errors import ConfigError
@@ -48,6 +51,26 @@ class _OnnxDeepfake:
         if isinstance(edit, str):
             raise ConfigError(f"this deepfake takes target labels, not the edit name {edit!r}")
         return self._edit(faces, edit)
+
+
+def open_faces(
+    name: str, path: Path, split: str, subsets: Sequence[str]
+) -> tuple[FaceDataset, dict[str, Any]]:
+    """Open a set of faces, or a part of it.
+
+    Args:
+        name: as `unmorph.datasets.named.load_named` takes it, like ``path`` and ``split``.
+        subsets: as `unmorph.datasets.subsets.narrowed` takes them.
+
+    Returns:
+        The faces, and what a record says of which they are.
+    """
+    faces, called = narrowed(load_named(name, path, split), subsets)
+    return faces, {
+        "name": name,
+        "split": split if name == "celeba" else None,
+        "subset": called,
+    }
 
 
 def open_deepfake(

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,13 +74,14 @@ class Step:
     number: int
     sets: Mapping[str, str] = field(default_factory=dict)
 
-    def words(self, known: Collection[str]) -> list[str]:
+    def words(self, known: Collection[str], first: Sequence[str] = ()) -> list[str]:
         """Return what follows ``unmorph`` on the command line, but for the data.
 
         Args:
             known: the options that the command has.
+            first: what stands before the options.
         """
-        words = [*self.run.split(), *self.arguments]
+        words = [*self.run.split(), *self.arguments, *first]
         for name, values in self.options.items():
             for value in values if name in known else ():
                 words += [f"--{name}"] if value is None else [f"--{name}", value]

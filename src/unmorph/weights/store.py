@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmorph.errors import WeightsError
-from unmorph.files import write_whole
+from unmorph.files import sha256_of, write_whole
 from unmorph.weights.catalog import WeightsEntry, entry
 from unmorph.weights.convert import UNREADABLE, refuse_without
 
@@ -33,14 +33,10 @@ def sha256(path: Path) -> str:
     Raises:
         WeightsError: it cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def identity(path: Path) -> dict[str, str]:
