@@ -309,6 +309,18 @@ def test_a_folder_out_of_reach_fails(
     assert {o.status for o in outcomes.values()} == {PROTECTED}
     with pytest.raises(PhotoError, match="trip-1: cannot be read: Permission denied"):
         plan(search([album / "trip-1"], None))
+    jobs = plan(search([album / "trip-1", album / "trip-0"], None))
+    assert {job.source.parent for job in jobs} == {album, album / "trip-0"}
+
+
+def test_an_absent_photo_is_told_before_its_folder(
+    protector: Protector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = plan(search([tmp_path / "stick" / "a.jpg"], None))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    batch.refuse_unwritable(jobs)
+    (outcome,) = run(protector, jobs, Settings(), {})
+    assert "a.jpg: no such file" in str(outcome.error)
 
 
 @pytest.mark.parametrize("all_of_it", [False, True])

@@ -116,6 +116,18 @@ def test_heic_without_its_package(
         encode(Photo(pixels), "heic")
 
 
+def test_what_avif_and_heic_share(
+    pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs("avif")
+    data = encode(Photo(pixels), "avif")
+    either = data[:8] + b"mif1" + data[12:]
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert decode(either, "a.avif").pixels.shape == pixels.shape
+    with pytest.raises(PhotoError, match=r'a\.heic: .*pip install "unmorph\[heic\]"'):
+        decode(data[:8] + b"mif1" + bytes(40), "a.heic")
+
+
 def test_upright_heic(tmp_path: Path, portrait: NDArray[np.uint8]) -> None:
     needs("heic")
     exif = Image.Exif()
@@ -128,14 +140,18 @@ def test_upright_heic(tmp_path: Path, portrait: NDArray[np.uint8]) -> None:
     assert np.square(seen.astype(int) - portrait[:64, :128]).mean() < 30
 
 
-def png16(pixels: NDArray[np.uint16]) -> bytes:
-    """Return a PNG with 16 bits a colour, which Pillow cannot write (PNG 3rd ed., section 11)."""
+def png16(pixels: NDArray[np.uint16], kind: int = 2) -> bytes:
+    """Return a PNG with 16 bits a colour, which Pillow cannot write (PNG 3rd ed., section 11).
+
+    Args:
+        kind: of colour: 2 for three of them, 4 for grey with opacity.
+    """
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         whole = kind + data
         return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
 
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, kind, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -150,6 +166,37 @@ def test_16_bits_become_8(pixels: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(photo.pixels, pixels)
     assert photo.losses == ("8 of 16 bits",)
     assert decode(encode(photo, "png"), "flat.png").losses == ()
+
+
+def test_deep_grey_with_opacity_stays_grey(pixels: NDArray[np.uint8]) -> None:
+    deep = np.stack([pixels[..., 0], 255 - pixels[..., 1]], axis=2).astype(np.uint16) * 257
+    photo = decode(png16(deep, 4), "deep.png")
+    assert photo.grey
+    with Image.open(io.BytesIO(encode(photo, "png"))) as out:
+        assert out.mode == "LA"
+        np.testing.assert_array_equal(np.asarray(out), deep >> 8)
+
+
+def test_opacity_that_is_multiplied_in(tmp_path: Path) -> None:
+    levels = np.array([[200, 100, 60]], np.uint8)
+    Image.merge("LA", [Image.fromarray(levels), Image.new("L", (3, 1), 255)]).save(
+        tmp_path / "a.tif"
+    )
+    data = (tmp_path / "a.tif").read_bytes()
+    entry = data.find(struct.pack("<HHI", 338, 3, 1))  # ExtraSamples, TIFF 6.0 section 18
+    assert data[entry + 8] == 2
+    photo = decode(data[: entry + 8] + b"\1" + data[entry + 9 :], "a.tif")
+    assert photo.grey
+    np.testing.assert_array_equal(photo.pixels[..., 0], levels)
+
+
+def test_16_bits_a_pixel_are_no_loss() -> None:
+    head = b"BM" + struct.pack("<IHHI", 74, 0, 0, 70)
+    size = struct.pack("<IiiHHIIiiII", 56, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0)
+    masks = struct.pack("<IIII", 0xF800, 0x07E0, 0x001F, 0)
+    photo = decode(head + size + masks + struct.pack("<HH", 0xF800, 0x07E0), "old.bmp")
+    np.testing.assert_array_equal(photo.pixels, [[[255, 0, 0], [0, 255, 0]]])
+    assert photo.losses == ()
 
 
 def test_depth_is_told(pixels: NDArray[np.uint8]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unmorph import objectives, refining, runtime
+from unmorph import runtime
 from unmorph.attributes import edit_targets
 from unmorph.deepfakes.gradient import DifferentiatedGenerator
 from unmorph.deepfakes.stargan import Generator, StarGAN
@@ -123,7 +123,3 @@ def test_black_and_white_gets_no_colour(refiner: Refiner) -> None:
     change = refiner.protect(grey) - grey
     assert np.abs(change).max() > 0.01
     assert np.ptp(change, axis=1).max() < 1e-6
-
-
-def test_an_edit_weighs_what_it_weighs_in_training() -> None:
-    assert refining.LEAST_MOVEMENT == objectives.LEAST_MOVEMENT

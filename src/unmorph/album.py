@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unmorph.errors import ConfigError, PhotoError
 from unmorph.files import inode
-from unmorph.journal import JOURNAL, Job, Journal, Known, file_of, place_of, stat_of
+from unmorph.journal import JOURNAL, Job, Journal, Known, absolute, file_of, place_of, stat_of
 from unmorph.photo import READABLE, WRITABLE, suffix_for
 
 #: What the result of ``portrait.jpg`` is called beside it: ``portrait-protected.png``.
@@ -39,7 +39,7 @@ def search(paths: Sequence[Path], out: Path | None) -> Found:
     """Find the photos at ``paths``, files and folders, for results in ``out``.
 
     Raises:
-        PhotoError: a folder among them is out of reach.
+        PhotoError: the only one is a folder out of reach.
     """
     # By place: a photo may be named, and found, more than once.
     photos: dict[str, tuple[Path, tuple[Path, Path | None]]] = {}
@@ -48,7 +48,14 @@ def search(paths: Sequence[Path], out: Path | None) -> Found:
         if not os.path.isdir(path):  # nor what is out of reach, at which `Path.is_dir` may stop
             photos[place_of(path)] = path, (Path(path.name), None)
             continue
-        inside = _inside(path, out)
+        try:
+            inside = _inside(path, out)
+        except PhotoError:
+            if len(paths) == 1:
+                raise
+            # A photo that fails, when its turn comes.
+            photos[place_of(path)] = path, (Path(path.name), None)
+            continue
         stems = {(inner.parent, inner.stem) for inner in inside if _is_readable(inner)}
         for inner in inside:
             if os.path.isdir(inner) and os.path.islink(inner):
@@ -121,10 +128,10 @@ def plan(found: Found, form: str | None = None) -> list[Job]:
         target = None
         if root is not None:
             target = _earlier(results, folder, suffix, places[source], source)
-        if target is None or target in taken:
+        if target is None or absolute(target) in taken:
             paths = (folder / f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
-            target = next(path for path in paths if path not in taken and path not in reserved)
-        taken.add(target)
+            target = next(path for path in paths if absolute(path) not in taken | reserved)
+        taken.add(absolute(target))
         jobs.append(Job(source, target, root))
     if out is not None:
         _refuse_mixing(jobs, found.paths, out)
@@ -142,13 +149,15 @@ def _roots(found: Found, folders: dict[Path, Path]) -> dict[Path, Path | None]:
     roots: dict[Path, Path | None] = {}
     for source, (_, named) in found.photos.items():
         has_journal = named is not None or (found.out is not None and len(found.photos) > 1)
-        roots[source] = (over[folders[source]] or found.out or named) if has_journal else None
+        below = found.out or named
+        new = None if below is None else absolute(below)
+        roots[source] = (over[folders[source]] or new) if has_journal else None
     return roots
 
 
 def _journal_over(folder: Path) -> Path | None:
     """Return the nearest folder that has a journal of ours, from one upwards."""
-    ours = os.R_OK | os.W_OK
+    ours, folder = os.R_OK | os.W_OK, absolute(folder)
     places = (folder, *folder.parents)
     return next((place for place in places if os.access(place / JOURNAL, ours)), None)
 
@@ -157,12 +166,14 @@ def _earlier(
     results: dict[Known, Path], folder: Path, suffix: str, place: str, photo: Path
 ) -> Path | None:
     """Return a photo's result, which keeps its name whatever photos come to lie beside it."""
-    if (folder, suffix, place) in results:
-        return results[folder, suffix, place]
-    try:
-        return results.get((folder, suffix, file_of(stat_of(photo))))
-    except OSError:  # the photo is gone or out of reach: its turn will tell why
-        return None
+    here = absolute(folder)
+    result = results.get((here, suffix, place))
+    if result is None:
+        try:
+            result = results.get((here, suffix, file_of(stat_of(photo))))
+        except OSError:  # the photo is gone or out of reach: its turn will tell why
+            return None
+    return None if result is None else folder / result.name
 
 
 def _refuse_mixing(jobs: Sequence[Job], paths: Sequence[Path], out: Path) -> None:
@@ -210,7 +221,7 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
     """
     results = None if out is None else inode(out)
     found: list[Path] = []
-    over = _journal_over(folder.parent)
+    over = _journal_over(absolute(folder).parent)
     made = set() if over is None else set(Journal(over, "").made())
 
     def note(error: OSError) -> None:
@@ -222,7 +233,7 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
     for name, folders, files in os.walk(folder, onerror=note):
         here = Path(name)
         if JOURNAL in files:
-            made.update(Journal(here, "").made())
+            made.update(Journal(absolute(here), "").made())
         links = [inner for inner in folders if (here / inner).is_symlink()]
         folders[:] = [
             inner
@@ -230,7 +241,7 @@ def _inside(folder: Path, out: Path | None) -> list[Path]:
             if not (inner.startswith(".") or (results and inode(here / inner) == results))
         ]
         found += [here / inner for inner in (*files, *links) if not inner.startswith(".")]
-    return sorted(path for path in found if path not in made and not _is_odd(path))
+    return sorted(path for path in found if absolute(path) not in made and not _is_odd(path))
 
 
 def _is_odd(path: Path) -> bool:

@@ -164,6 +164,8 @@ def refuse_unwritable(jobs: Sequence[Job]) -> None:
 def _unwritable(job: Job) -> PhotoError | None:
     """Return the refusal of a job whose folder of results is out of reach; else None."""
     folder = job.target.parent
+    if not os.path.lexists(job.source):  # which is what will be said, when its turn comes
+        return None
     there = next((place for place in (folder, *folder.parents) if os.path.exists(place)), folder)
     if os.access(there, os.W_OK | os.X_OK):
         return None

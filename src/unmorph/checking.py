@@ -105,7 +105,7 @@ class FaceCheck:
         verdicts = [judged(edits) for edits in self.channels.values()]
         known = {verdict for verdict in verdicts if verdict is not None}
         if len(known) > 1:
-            return Verdict.WEAK  # it holds on some ways and is lost on others
+            return Verdict.WEAK  # it does not hold on all ways, nor is it lost on all
         return known.pop() if known else None
 
 

@@ -165,10 +165,11 @@ def compare(network: nn.Module, path: Path, inputs: Mapping[str, Tensor]) -> flo
     if isinstance(expected, Tensor):
         expected = (expected,)
     with np.errstate(invalid="ignore"):  # infinite minus infinite: no number, hence no match
-        return max(
-            float(np.abs(one - other).max()) * max(1, TOLERANCE / (SHARE * _largest(other)))
+        differences = [
+            np.abs(one - other).max() * max(1, TOLERANCE / (SHARE * _largest(other)))
             for one, other in zip(found, (value.numpy() for value in expected), strict=True)
-        )
+        ]
+    return float(np.max(differences))  # no number where any is none
 
 
 def _largest(values: NDArray[np.float32]) -> float:

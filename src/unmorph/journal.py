@@ -36,13 +36,15 @@ class Job:
 
     source: Path
     target: Path
-    #: The folder whose journal knows about it; None for a photo that was named.
+    #: The folder whose journal knows about it, as `absolute` has it; None for a photo that was
+    #: named.
     root: Path | None = None
 
     @property
     def key(self) -> str:
         """What the journal calls it."""
-        return self.target.relative_to(self.root or self.target.parent).as_posix()
+        target = absolute(self.target)
+        return target.relative_to(self.root or target.parent).as_posix()
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Outcome:
     #: The sizes of the two files.
     bytes_before: int = 0
     bytes_after: int = 0
-    #: What was left behind on reading the photo.
+    #: What of the photo its result lacks.
     losses: tuple[str, ...] = ()
     #: Why less of the protection is to be expected than usual.
     notes: tuple[str, ...] = ()
@@ -74,8 +76,8 @@ Known = tuple[Path, str, str]
 class Journal:
     """Which photos of a folder are done, one line of JSON each.
 
-    A line is added only after its result is in place, so that whatever ends a run, the next one
-    at worst repeats the photos that were at work.
+    A result is begun with one line, which owns the file, and done with another once it is in
+    place, so that whatever ends a run, the next one at worst repeats the photos that were at work.
 
     Args:
         folder: the folder of the results.
@@ -202,6 +204,11 @@ def _is_altered(result: Path, entry: dict[str, Any]) -> bool:
     if entry.get("status") != PROTECTED:
         return False
     return not result.is_file() or entry.get("written") not in (None, result.stat().st_size)
+
+
+def absolute(path: Path) -> Path:
+    """Return a path by which a file above, beside or below can be told, wherever a run began."""
+    return Path(os.path.abspath(path))
 
 
 def place_of(photo: Path) -> str:

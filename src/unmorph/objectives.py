@@ -11,9 +11,7 @@ from torch import Tensor
 
 from unmorph.metrics.pixels import ssim
 from unmorph.perceptual import VGGFeatures
-
-#: Added to how far an edit moves a face before a loss is divided by it: the least that counts.
-LEAST_MOVEMENT = 0.01
+from unmorph.refining import LEAST_MOVEMENT
 
 
 def pixel_loss(faces: Tensor, protected: Tensor) -> Tensor:
@@ -34,7 +32,7 @@ def relative_weight(faces: Tensor, edited: Tensor) -> Tensor:
         edited: G(x), the same shape.
 
     Returns:
-        A factor for each face, (N,), at most 1 / `LEAST_MOVEMENT`.
+        A factor for each face, (N,), at most 1 / `unmorph.refining.LEAST_MOVEMENT`.
     """
     return 1 / (pixel_loss(faces, edited) + LEAST_MOVEMENT)
 

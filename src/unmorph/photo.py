@@ -91,7 +91,10 @@ _READ = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEB
 _SUBFILE_TYPE = 254
 
 #: What follows ``ftyp`` in files that only pillow-heif reads.
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+
+#: What follows ``ftyp`` in files of either kind.
+_EITHER_BRANDS = (b"mif1", b"msf1")
 
 #: What follows ``ftyp`` in AVIF.
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -250,7 +253,9 @@ def encode(
     try:
         image.save(file, form.name, **options)
     except (KeyError, OSError, ValueError, RuntimeError) as error:
-        raise PhotoError(f"cannot be written as {format}: {error}") from error
+        without = "; try it without the camera's notes (--keep-metadata)"
+        remedy = without if "exif" in options else ""
+        raise PhotoError(f"cannot be written as {format}: {error}{remedy}") from error
     return file.getvalue()
 
 
@@ -312,10 +317,11 @@ NEEDS_AVIF = 'this Pillow has no AVIF: pip install "pillow>=11.3"'
 def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
     start = file.read(12)
     file.seek(0)
-    is_heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
-    if is_heic and not _learn_heic():
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    knows_heic = brand in (*_HEIC_BRANDS, *_EITHER_BRANDS) and _learn_heic()
+    if brand in _HEIC_BRANDS and not knows_heic:
         raise PhotoError(f"{name}: {_NEEDS_HEIC}")
-    if start[4:8] == b"ftyp" and start[8:12] in _AVIF_BRANDS and not features.check("avif"):
+    if brand in _AVIF_BRANDS and not features.check("avif"):
         raise PhotoError(f"{name}: {NEEDS_AVIF}")
     Image.init()
     try:
@@ -331,7 +337,10 @@ def _read(file: IO[bytes], name: str, max_megapixels: float) -> Photo:
                 raise PhotoError(f"{name}: {why}")
             return _decoded(image)
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{name}: not an image that can be read") from error
+        why = "not an image that can be read"
+        if brand in _EITHER_BRANDS and not knows_heic:
+            why = _NEEDS_HEIC
+        raise PhotoError(f"{name}: {why}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoError(
             f"{name}: far too many pixels for Pillow; shrink the photo first, or lift its limit "
@@ -367,11 +376,13 @@ def _refusal(image: Image.Image) -> str | None:
 def _decoded(image: Image.Image) -> Photo:
     depth = _depth(image)  # before anything decodes it, which forgets its depth
     losses = _losses(image, depth)
+    # Of grey with opacity and 16 bits Pillow makes colour.
+    deep_grey = any(str(how).startswith("LA;16") for *_, how in getattr(image, "tile", ()))
     exif = _exif(image)
     image.load()
     # Asked for after loading, at which Pillow turns a TIFF, and only a TIFF, upright itself.
     orientation = image.getexif().get(ExifTags.Base.Orientation) if exif else None
-    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    grey = deep_grey or image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     # Of these, the pixels become another kind of colour than the profile speaks of.
     converted = image.mode in ("CMYK", "LAB", "HSV", "YCbCr")
     profile = image.info.get("icc_profile")
@@ -381,6 +392,8 @@ def _decoded(image: Image.Image) -> Photo:
         image = _eight_bits(image, depth)
     elif image.mode == "CMYK":
         image = _light(image, profile)
+    elif image.mode == "La":  # from which Pillow has no other way
+        image = image.convert("LA")
     wanted = "RGBA" if has_alpha else "RGB"
     upright = image if image.mode == wanted else image.convert(wanted)
     if orientation in _UPRIGHT:
@@ -423,7 +436,8 @@ def _depth(image: Image.Image) -> int:
     for codec, _, _, how in getattr(image, "tile", ()):
         if codec.startswith("ppm") and isinstance(how, tuple):
             depth = int(how[-1]).bit_length()  # it ends with what is white
-        depth = next((bits for bits in (12, 16) if f";{bits}" in str(how)), depth)
+        if "BGR;16" not in str(how):  # of which each pixel has 16
+            depth = next((bits for bits in (12, 16) if f";{bits}" in str(how)), depth)
     return depth
 
 

@@ -140,7 +140,11 @@ class Protector:
         start = time.perf_counter()
         for box in boxes:
             if _share_within(box, photo) < _WITHIN:
-                raise PhotoError(f"the box {box} lies outside the photo, or most of it does")
+                left, top, right, bottom = box
+                raise PhotoError(
+                    f"the box from {left:g},{top:g} to {right:g},{bottom:g} lies outside the photo "
+                    f"of {photo.shape[1]} x {photo.shape[0]} pixels, or most of it does"
+                )
         detected = [] if largest == 0 else self.detector.detect(photo)
         found = [(face, frame(face.landmarks)) for face in detected]
         visible = [(face, square) for face, square in found if square.overlaps(photo)]

@@ -65,7 +65,8 @@ MOMENTUM = 0.6
 #: How much less a step moves what would show (`unmorph.masking`).
 MASKING = 3.0
 
-#: Added to how far an edit moves a face, before its loss is divided by that, on [-1, 1] squared.
+#: Added to how far an edit moves a face, before its loss is divided by that, on [-1, 1] squared; in
+#: training and in attacks too.
 LEAST_MOVEMENT = 0.01
 
 

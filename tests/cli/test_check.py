@@ -138,6 +138,7 @@ def test_picture(shipped: Path, protected: Path) -> None:
         [PORTRAIT, "--save", "x.png"],
         [PORTRAIT, PORTRAIT, "--save", PORTRAIT],
         [PORTRAIT, PORTRAIT, "--save", "x.txt"],
+        [PORTRAIT, PORTRAIT, "--save", PORTRAIT / "x.png"],
         [PORTRAIT, "--channel", "fax"],
         [PORTRAIT, "a", "b"],
     ],

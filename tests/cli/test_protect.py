@@ -224,7 +224,7 @@ def test_largest_face_and_box(folder: Path, protect: Run) -> None:
     assert ": 4 faces" in protect(photo, *boxes, "-o", folder / "c.png").output
     outside = protect(photo, "--box", "5000,5000,50,50", "-o", folder / "d.png")
     assert outside.exit_code == 1
-    assert "lies outside the photo" in outside.output
+    assert "the box from 5000,5000 to 5050,5050 lies outside the photo of" in outside.output
     assert protect(photo, "--faces", "0").exit_code == 2
 
 
@@ -627,6 +627,37 @@ def test_a_second_run_on_another_level(
     assert "1 face" in result.output
     assert "unchanged" in result.output
     assert results[0] == results[1]
+
+
+def test_a_second_run_from_another_folder(
+    folder: Path, protect: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portrait_at(folder / "album" / "day" / "a.jpg")
+    monkeypatch.chdir(folder)
+    assert protect("album").exit_code == 0
+    before = names(folder)
+    monkeypatch.chdir(folder / "album" / "day")
+    for path in (".", "../day", "..", "../../album"):
+        result = protect(path)
+        assert "unchanged" in result.output
+        assert result.exit_code == 0
+    assert names(folder) == before
+
+
+def test_a_journal_is_of_its_own_folder(
+    folder: Path, protect: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        portrait_at(folder / name / "a.jpg")
+    monkeypatch.chdir(folder / "here")
+    for path in (".", "../there"):
+        assert protect(path).exit_code == 0
+    for path in ("../here", "../there"):
+        assert JOURNAL in [file.name for file in Path(path).iterdir()]
+    monkeypatch.chdir(folder)
+    result = protect("there")
+    assert "unchanged" in result.output
+    assert result.exit_code == 0
 
 
 def test_a_dry_run_tells_what_is_not_there(folder: Path, protect: Run) -> None:

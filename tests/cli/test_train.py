@@ -159,6 +159,13 @@ def test_from_training_to_protected_faces(train: Run, tmp_path: Path) -> None:
     assert "filters its perturbation; export it from its checkpoint" in " ".join(
         wrong.output.split()
     )
+    before = (tmp_path / "defense.onnx").read_bytes()
+    mean = ("--mean-with", str(tmp_path / "defense.onnx"))
+    for first, options in ((tmp_path / "defense.onnx", ()), (checkpoint, mean)):
+        wrong = export("defense", first, tmp_path / "defense.onnx", *options)
+        assert wrong.exit_code == 2
+        assert "name another file" in " ".join(wrong.output.split())
+    assert (tmp_path / "defense.onnx").read_bytes() == before
     wrong = export("defense", network, tmp_path / "wrong.onnx")
     assert wrong.exit_code == 1
     wrong = export("defense", checkpoint, tmp_path / "wrong.onnx", "--mean-with", str(network))
@@ -244,6 +251,8 @@ def test_what_would_not_count_is_refused(train: Run, tmp_path: Path) -> None:
         (tmp_path / f"{kind}.toml").write_text("amplify_start = 1.25\n" + CONFIGS[kind])
         said = refused(kind)
         assert "amplify_start = 1.25: amplifies what --start-from names" in said
+    (tmp_path / "defense.toml").write_text("fixed_statistics = true\n" + CONFIGS["defense"])
+    assert "fixed_statistics: keeps those of what --start-from names; add it" in refused("defense")
     (tmp_path / "deepfake.toml").write_text(CONFIGS["deepfake"])
     for option, use in (("--teacher", "lessons"), ("--guide", "guidance")):
         said = refused("deepfake", option, absent)
@@ -258,8 +267,24 @@ def test_an_amplified_start_is_resumed_without_it(train: Run, tmp_path: Path) ->
     torch.save(Generator(4, repeat_num=1, residual=True).state_dict(), start)
     result = train("deepfake", "--start-from", str(start))
     assert result.exit_code == 0, result.output
-    result = train("deepfake", "--resume")
-    assert result.exit_code == 0, result.output
+    for again in ((), ("--start-from", str(start))):
+        result = train("deepfake", "--resume", *again)
+        assert result.exit_code == 0, result.output
+    torch.save(Generator(4, repeat_num=1, residual=True).state_dict(), start)
+    result = train("deepfake", "--resume", "--start-from", str(start))
+    assert result.exit_code == 2
+    assert f"did not begin with {start}; leave out" in " ".join(result.output.split())
+
+
+def test_what_went_on_from_an_export_has_no_budget_of_its_own(train: Run, tmp_path: Path) -> None:
+    start, checkpoint = tmp_path / "start.onnx", tmp_path / "run" / "checkpoint.pt"
+    assert train("defense").exit_code == 0
+    assert export("defense", checkpoint, start).exit_code == 0
+    checkpoint.unlink()
+    assert train("defense", "--start-from", str(start)).exit_code == 0
+    assert export("defense", checkpoint, tmp_path / "more.onnx").exit_code == 0
+    budgets = [OnnxDefense(tmp_path / name).budget for name in ("start.onnx", "more.onnx")]
+    assert budgets == ["2 steps of 2", None]
 
 
 def test_errors_are_one_line(train: Run, tmp_path: Path) -> None:

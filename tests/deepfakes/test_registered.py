@@ -11,7 +11,8 @@ from torch import Tensor
 from unmorph import deepfakes
 from unmorph.attributes import ATTRIBUTES, are_attributes
 from unmorph.deepfakes import Deepfake
-from unmorph.deepfakes.stargan import Generator
+from unmorph.deepfakes.base import _LOADERS
+from unmorph.deepfakes.stargan import Generator, StarGAN
 from unmorph.errors import ConfigError, WeightsError
 from unmorph.export import example_faces
 
@@ -43,7 +44,7 @@ def deepfake(request: pytest.FixtureRequest, small_weights: Path) -> Deepfake:
 
 
 def some_labels(deepfake: Deepfake, count: int) -> Tensor:
-    return torch.zeros(count, len(deepfake.edits))
+    return torch.zeros(count, len(ATTRIBUTES) if are_attributes(deepfake.edits) else 1)
 
 
 def test_contract(deepfake: Deepfake) -> None:
@@ -109,11 +110,24 @@ def test_labels_come_from_the_shipped_classifier(
     assert labels.tolist() == [[1, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
 
 
+def test_edits_are_all_attributes_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(weights: Path | None) -> Deepfake:
+        deepfake: Deepfake = StarGAN(Generator(4, repeat_num=1), {})
+        deepfake.edits = ("Male", "Smiling")
+        return deepfake
+
+    monkeypatch.setitem(_LOADERS, "mixed", build)
+    with pytest.raises(ConfigError, match=r"'mixed': its edits are names of .*; Smiling are not"):
+        deepfakes.load("mixed")
+
+
 def test_registry_of_deepfakes(tmp_path: Path) -> None:
     assert {"fast-aginggan", "stargan", "stargan-celeba-128"} <= set(deepfakes.names())
     with pytest.raises(ConfigError, match="'stargan' is registered already"):
         deepfakes.register("stargan")(lambda weights: None)  # type: ignore[arg-type, return-value]
-    with pytest.raises(ConfigError, match=r"'attgan'; choose one of .*stargan, stargan-celeba-128"):
+    with pytest.raises(
+        ConfigError, match=r"'attgan'; choose one of .*stargan, .*stargan-celeba-128"
+    ):
         deepfakes.load("attgan")
     with pytest.raises(WeightsError, match=r"absent\.pt: no such weights file"):
         deepfakes.load("stargan", weights=tmp_path / "absent.pt")

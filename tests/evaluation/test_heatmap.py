@@ -51,6 +51,8 @@ def test_panel_orders_channels_and_fills_cells(records: list[Record]) -> None:
     assert panel.channels == ("none", "blur-2")
     assert panel.defenses == ("mark", "none")
     assert panel.title == "celeba (7 faces), tint"
+    (of_val,) = panels([replace(r, dataset={**r.dataset, "split": "val"}) for r in records])
+    assert of_val.title == "celeba val (7 faces), tint"
     section = panel_section(panel)
     assert section.title == f"On the way: {panel.title}"
     assert section.table.headings == ("channel", "mark", "none")
@@ -110,8 +112,8 @@ def test_other_networks_and_settings_stand_apart(records: list[Record]) -> None:
 
     weaker = replace(record, defense={**record.defense, "epsilon": 0.02})
     (panel,) = panels([record, weaker])
-    assert panel.defenses == ("mark (epsilon None)", "mark (epsilon 0.02)")
-    assert panel.records["blur-2", "mark (epsilon 0.02)"] is weaker
+    assert panel.defenses == ("mark", "mark (epsilon=0.02)")
+    assert panel.records["blur-2", "mark (epsilon=0.02)"] is weaker
 
     refined = [
         replace(record, defense={"name": "refine", "generator": {"sha256": f"{digit}234567890"}})

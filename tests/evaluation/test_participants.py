@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
+import sys
+import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +22,8 @@ from typer.testing import CliRunner
 from unmorph.attributes import ATTRIBUTES
 from unmorph.cli import app
 from unmorph.deepfakes.stargan import Generator
+from unmorph.defenses.base import _BUILDERS, Options
+from unmorph.defenses.floors import UniformNoise
 from unmorph.errors import ConfigError
 from unmorph.evaluation import participants
 from unmorph.evaluation.participants import (
@@ -114,8 +120,45 @@ def test_registered_defense_says_what_it_ran_with(tmp_path: Path) -> None:
     assert about["options"]["step_size"] == 0.0005
 
 
+def test_whatever_is_registered_says_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Brightness(Options):
+        much: float = 0.25
+
+    class Brighter(UniformNoise):
+        """Adds light."""
+
+    monkeypatch.setitem(_BUILDERS, "brighter", (Brighter, Brightness(0.5)))
+    _, about = open_defense("brighter", options={"much": "0.75"})
+    assert about["options"] == {"much": 0.75}
+    _, about = open_defense("brighter")
+    assert (about["changed"], about["options"]) == ({}, {"much": 0.5})
+
+
+def test_other_code_is_another_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+        from unmorph.defenses.floors import UniformNoise
+
+        class Louder(UniformNoise):
+            pass
+        """
+    path, weights = tmp_path / "louder.py", tmp_path / "tiny.ckpt"
+    torch.save(Generator(conv_dim=2, repeat_num=1).state_dict(), weights)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def code(changed: str) -> str:
+        path.write_text(textwrap.dedent(text) + changed)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "modules", dict(sys.modules))
+            louder = importlib.import_module("louder").Louder
+            patch.setitem(_BUILDERS, "louder", (louder, Options()))
+            return open_subject("stargan", "louder", weights=weights).code
+
+    assert code("") == code("") != code("# changed")
+
+
 def test_unknown_defense_lists_the_choices() -> None:
-    with pytest.raises(ConfigError, match="unknown defense 'magic'; choose one of i-fgsm, "):
+    with pytest.raises(ConfigError, match=r"unknown defense 'magic'; choose one of .*pgd, "):
         open_defense("magic")
 
 

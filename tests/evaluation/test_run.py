@@ -221,8 +221,10 @@ def test_progress_of_another_run_is_refused(
 ) -> None:
     path = tmp_path / "x.json.progress.npz"
     run(subject(), dataset, progress_file=path)
-    with pytest.raises(ConfigError, match="belongs to a run with other options; remove it"):
+    with pytest.raises(ConfigError, match="run with other options or other code; remove it"):
         run(subject(), dataset, progress_file=path, limit=2)
+    with pytest.raises(ConfigError, match="other code"):
+        run(replace(subject(), code="changed"), dataset, progress_file=path)
     path.write_bytes(b"half a file")
     with pytest.raises(ConfigError, match="damaged; remove it"):
         run(subject(), dataset, progress_file=path)

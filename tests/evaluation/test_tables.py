@@ -392,3 +392,6 @@ def test_method_names() -> None:
     assert method_name({"name": "pgd", "changed": {}}) == "pgd"
     changed = {"steps": "10", "mode": "invalid"}
     assert method_name({"name": "pgd", "changed": changed}) == "pgd (steps=10, mode=invalid)"
+    assert method_name({"name": "pgd", "epsilon": 0.05}) == "pgd"
+    assert method_name({"name": "pgd", "epsilon": 0.1}) == "pgd (epsilon=0.1)"
+    assert method_name({"name": "strong", "epsilon": 0.1, "sha256": "a"}) == "strong"

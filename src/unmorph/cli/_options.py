@@ -16,20 +16,33 @@ STOPPED = 130
 def _json(output: Path) -> Path:
     if output.suffix.lower() != ".json":
         raise typer.BadParameter(f"{output}: records are JSON, name one that ends in .json")
-    there = next(folder for folder in output.absolute().parents if folder.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise typer.BadParameter(f"{output}: {there} is no folder to write in")
+    refuse_place(output)
     return output
 
 
-#: What cannot be written is refused at once, not after the measuring.
+def refuse_place(output: Path) -> None:
+    """Refuse what cannot be written at once, not after the work.
+
+    Raises:
+        typer.BadParameter: its folder, or the one to make it in, cannot be written to.
+    """
+    there = next(folder for folder in output.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise typer.BadParameter(f"{output}: {there} is no folder to write in")
+
+
 OUTPUT: Any = typer.Option(
     ..., "-o", "--output", dir_okay=False, callback=_json, help="The JSON record to write."
 )
 
 OVERWRITE: Any = typer.Option(False, "--overwrite", help="Replace a picture that is there.")
 
-EPSILON: Any = typer.Option(0.05, min=0, help="How far a pixel may change, of [-1,1].")
+EPSILON: Any = typer.Option(
+    None,
+    min=0,
+    help="How far a pixel may change, of [-1,1]; 0.05 if not given, but a trained network has its "
+    "own.",
+)
 
 SEED: Any = typer.Option(0, min=0, help="Seed of what a defense draws at random.")
 
@@ -57,7 +70,7 @@ SKIP_CURRENT: Any = typer.Option(
 def refuse_picture(
     option: str, picture: Path, read: Iterable[Path], *, overwrite: bool = True
 ) -> None:
-    """Refuse to draw a picture in place of what is read, or of a kind that nobody can write.
+    """Refuse to draw a picture in place of what is read, or where or as nobody can write it.
 
     Args:
         option: the one that names the picture, for the message.
@@ -72,6 +85,7 @@ def refuse_picture(
 
     if picture.suffix.lower() not in WRITABLE:
         raise typer.BadParameter(f"{option} {picture}: choose a suffix of {', '.join(WRITABLE)}")
+    refuse_place(picture)
     place = picture.resolve()
     for path in (path.resolve() for path in read):
         if place == path or (picture.exists() and path in place.parents):

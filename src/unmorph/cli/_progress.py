@@ -32,7 +32,7 @@ def progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[..., 
 
         def say(text: str) -> None:
             if sys.stdout.isatty():  # the same terminal: above the bar
-                console.print(text, markup=False, highlight=False, soft_wrap=True)
+                console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
             else:
                 typer.echo(text)
 

@@ -30,7 +30,7 @@ def command(
     budget: float | None = typer.Option(
         None, min=0, help="Cut a method short after so many seconds; the record says where."
     ),
-    epsilon: float = EPSILON,
+    epsilon: float | None = EPSILON,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,
     skip_current: bool = SKIP_CURRENT,

@@ -114,23 +114,23 @@ def command(
         raise
     verdict = worst(checks)
     unknown = f"{names}: cannot be judged, the deepfakes hardly change these faces"
-    if save is not None and copy is not None:
-        _draw(save, checker, checks[0], original, copy)
     if as_json:
         say(verdict, checks, unknown if verdict is None else None)
     else:
         for line in _report(checks):
             typer.echo(line)
-        if save is not None:
-            typer.echo(f"See {save}")
-    if verdict is None:
-        raise PhotoError(unknown)
-    if not as_json:
+    if verdict is not None and not as_json:
         unjudged = sum(check.verdict is None for check in checks)
         but = f" (but for {unjudged} of {len(checks)} faces, not judged)" if unjudged else ""
         typer.echo(f"{photo if protected is None else protected}: {_SAID[verdict.name]}{but}")
         if protected is None and verdict is not Verdict.UNPROTECTED:
             typer.echo("(or the edits do little to this face anyway: only the original can tell)")
+    if save is not None and copy is not None:
+        _draw(save, checker, checks[0], original, copy)
+        if not as_json:
+            typer.echo(f"See {save}")
+    if verdict is None:
+        raise PhotoError(unknown)
     if verdict is not Verdict.PROTECTED:
         raise typer.Exit(NOT_PROTECTED)
 

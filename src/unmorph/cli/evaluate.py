@@ -60,7 +60,7 @@ def command(
     batch_size: int | None = typer.Option(
         None, min=1, help="Faces at once, 16 if not given; whole photos go one by one."
     ),
-    epsilon: float = EPSILON,
+    epsilon: float | None = EPSILON,
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,

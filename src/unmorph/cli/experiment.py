@@ -113,8 +113,6 @@ def _run(root: Any, words: list[str]) -> int:
     except _UsageError as error:
         shown: Any = error
         shown.show()
-    except typer.Abort:  # Ctrl-C ends the plan
-        raise
     except Exception:  # memory ran out, a defect: the other commands are still to be done
         typer.echo(traceback.format_exc(), err=True)
     return 1

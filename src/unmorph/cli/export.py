@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from unmorph.cli._extras import require_torch
+from unmorph.files import inode
 
 if TYPE_CHECKING:
     from unmorph.defenses import PerturbationGenerator
@@ -87,6 +88,8 @@ def defense(
     require_torch()
     from unmorph.export import example_faces, export_onnx
 
+    if inode(output) in {inode(path) for path in (checkpoint, *(mean_with or ()))} - {None}:
+        raise typer.BadParameter(f"--output {output} is read here: name another file")
     opened = _exported if checkpoint.suffix == ".onnx" else _trained
     network, about = opened(checkpoint)
     if detail is not None:
@@ -113,7 +116,8 @@ def _trained(checkpoint: Path) -> tuple[PerturbationGenerator, dict[str, str]]:
         config.width, config.epsilon, config.max_width, config.smooth, config.detail
     )
     network.load_state_dict(state["average"])
-    budget = f"{state['step']:,} steps of {config.batch_size}"
+    # One that began with trained weights has had more than this run.
+    budget = "" if state.get("starts") else f"{state['step']:,} steps of {config.batch_size}"
     return network, {"without": config.without, "budget": budget}
 
 

@@ -49,7 +49,7 @@ def edits(
     deepfake: str = _DEEPFAKE,
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
-    epsilon: float = EPSILON,
+    epsilon: float | None = EPSILON,
     seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
@@ -87,7 +87,7 @@ def differences(
     deepfake: str = _DEEPFAKE,
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
-    epsilon: float = EPSILON,
+    epsilon: float | None = EPSILON,
     seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
@@ -125,7 +125,7 @@ def failures(
     deepfake: str = _DEEPFAKE,
     deepfake_weights: Path | None = _WEIGHTS,
     labeller: Path | None = _LABELLER,
-    epsilon: float = EPSILON,
+    epsilon: float | None = EPSILON,
     seed: int = SEED,
     device: str = _DEVICE,
 ) -> None:
@@ -171,7 +171,7 @@ def _refuse(output: Path, *data: Path) -> None:
 
 
 def _protecting(
-    defenses: list[str], deepfake: Deepfake, epsilon: float, seed: int
+    defenses: list[str], deepfake: Deepfake, epsilon: float | None, seed: int
 ) -> tuple[dict[str, Protect], list[Mapping[str, Any]]]:
     """Return what protects faces, by the name that records give it, and what they say of it.
 
@@ -225,6 +225,7 @@ def _load(
 
     Beside them stands what a record says of the network that read the labels, if one did.
     """
+    from unmorph.attributes import are_attributes
     from unmorph.errors import ConfigError
     from unmorph.evaluation.participants import labeller_for
 
@@ -235,9 +236,11 @@ def _load(
         raise ConfigError(f"no face {wrong[0]} in {data}; choose from 0 to {count - 1}")
     faces, labels = read(places)
     labelled_by: Mapping[str, Any] = {}
-    if opened := labeller_for(labels is None, labeller):
+    wanted = labels is None and are_attributes(deepfake.edits)
+    if opened := labeller_for(wanted, labeller):
         labels, labelled_by = opened(faces), opened.about
-    assert labels is not None
+    if labels is None:  # these edits start from none
+        labels = faces.new_zeros(len(faces), 0)
     return faces.to(device), labels.to(device), labelled_by
 
 

@@ -295,8 +295,12 @@ def _pipe(
     if out == _PIPE:
         if sys.stdout.isatty():
             raise typer.BadParameter("a photo is no text for a terminal: name a file with --out")
-    elif out.is_dir() or out.suffix.lower() not in WRITABLE:
+    elif out.is_dir():
         raise typer.BadParameter("a photo from stdin needs a file as --out, or -")
+    elif out.suffix.lower() not in WRITABLE:
+        raise typer.BadParameter(
+            f"{out}: no format that can be written; choose {', '.join(WRITABLE)}"
+        )
     elif form not in (None, WRITABLE[out.suffix.lower()]):
         raise typer.BadParameter(f"{out} is not what a file in the format {form} is called")
     else:

@@ -13,7 +13,10 @@ from unmorph.cli._options import STOPPED
 from unmorph.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unmorph.datasets.base import FaceDataset
+    from unmorph.training.config import DeepfakeConfig, DefenseConfig
     from unmorph.training.runlog import RunLog
 
 app = typer.Typer(
@@ -64,7 +67,8 @@ def deepfake(
     from unmorph.training.deepfake import DeepfakeTrainer
 
     settings = load_config(config, DeepfakeConfig)
-    _refuse(out, resume, start_from, settings.amplify_start)
+    start = [] if start_from is None else [start_from]
+    _refuse(out, resume, start, settings)
     for option, given, use in (("teacher", teacher, "lessons"), ("guide", guide, "guidance")):
         if given is not None and not any(getattr(stage, use) for stage in settings.stages):
             raise ConfigError(f"--{option} {given}: no stage of {config} has {use}; leave it out")
@@ -110,7 +114,7 @@ def defense(
 
     settings = load_config(config, DefenseConfig)
     given = _weights_by_name(weights or [], tuple(settings.deepfakes))
-    _refuse(out, resume, start_from, settings.amplify_start)
+    _refuse(out, resume, start_from or [], settings)
     if without:
         settings = dataclasses.replace(settings, without=without)
     train, val = _splits(data)
@@ -173,19 +177,26 @@ def _weights_by_name(given: list[str], names: tuple[str, ...]) -> dict[str, str]
     return found
 
 
-def _refuse(out: Path, resume: bool, start_from: object = None, amplify_start: float = 1.0) -> None:
+def _refuse(
+    out: Path,
+    resume: bool,
+    start: Sequence[Path] = (),
+    settings: DeepfakeConfig | DefenseConfig | None = None,
+) -> None:
     """Refuse, before the work, to begin or go on with a run as the options have it.
 
     Args:
         out: the run's folder.
         resume: whether the run goes on.
-        start_from: the weights that it is to begin with, if any are named.
-        amplify_start: the configuration's.
+        start: the weights that it is to begin with, or began with.
+        settings: the configuration, of a run that may begin with weights.
 
     Raises:
         ConfigError: there is nothing to go on from, a run would be overwritten, or what is given
             would not count.
+        WeightsError: what it is to go on from is no checkpoint, or a file of weights is absent.
     """
+    from unmorph.training.checkpoint import refuse_other_start
     from unmorph.training.loop import CHECKPOINT
 
     checkpoint = out / CHECKPOINT
@@ -195,10 +206,18 @@ def _refuse(out: Path, resume: bool, start_from: object = None, amplify_start: f
         raise ConfigError(
             f"{checkpoint}: a run is here already; add --resume to go on, or choose another --out"
         )
-    if amplify_start != 1 and not (resume or start_from):
+    if settings is None:
+        return
+    if resume and start:
+        refuse_other_start(checkpoint, type(settings), start)
+    if resume or start:
+        return
+    if settings.amplify_start != 1:
         raise ConfigError(
-            f"amplify_start = {amplify_start}: amplifies what --start-from names; add it"
+            f"amplify_start = {settings.amplify_start}: amplifies what --start-from names; add it"
         )
+    if getattr(settings, "fixed_statistics", False):
+        raise ConfigError("fixed_statistics: keeps those of what --start-from names; add it")
 
 
 def _splits(data: Path) -> tuple[FaceDataset, FaceDataset]:

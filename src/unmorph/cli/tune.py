@@ -34,7 +34,7 @@ def command(
     subset: list[str] = SUBSET,
     limit: int = typer.Option(32, min=1, help="Faces to try on, always the same ones."),
     batch_size: int = typer.Option(16, min=1, help="Faces at once."),
-    epsilon: float = EPSILON,
+    epsilon: float | None = EPSILON,
     seed: int = SEED,
     device: str = typer.Option("cpu", help="Where torch runs: cpu, cuda, cuda:1 ..."),
     compiled: bool = COMPILED,
@@ -53,7 +53,7 @@ def command(
     from unmorph.datasets.subsets import draw
     from unmorph.evaluation.participants import labeller_for, open_faces, open_subject
     from unmorph.evaluation.record import write_record
-    from unmorph.evaluation.run import Subject
+    from unmorph.evaluation.run import Subject, wants_labeller
     from unmorph.evaluation.tuning import combinations, is_tuned, tune
 
     if dataset == "celeba" and split == "test":
@@ -87,7 +87,8 @@ def command(
     values = {
         key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()
     }
-    fill_in = labeller_for(faces.labels is None, labeller)
+    first = build(combinations(values)[0])
+    fill_in = labeller_for(wants_labeller(first.deepfake, faces), labeller)
     if skip_current and is_tuned(
         output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed
     ):

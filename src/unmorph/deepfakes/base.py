@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unmorph.attributes import are_attributes
+from unmorph.attributes import ATTRIBUTES, are_attributes
 from unmorph.errors import ConfigError
 from unmorph.registry import Registry
 
@@ -153,10 +153,16 @@ def load(
         device: where it runs.
 
     Raises:
-        ConfigError: the name is unknown; the message lists the choices.
+        ConfigError: the name is unknown; the message lists the choices. Or some of its edits are
+            attributes and others are none.
         WeightsError: its weights cannot be had.
     """
     deepfake = _LOADERS[name](None if weights is None else Path(weights))
+    if (others := set(deepfake.edits) - set(ATTRIBUTES)) and others != set(deepfake.edits):
+        raise ConfigError(
+            f"deepfake {name!r}: its edits are names of ATTRIBUTES, all of them or none; "
+            f"{', '.join(sorted(others))} are not"
+        )
     if weights is not None:
         deepfake.provenance = {**deepfake.provenance, "origin": "given file"}
     deepfake.name = name

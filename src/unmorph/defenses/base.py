@@ -6,7 +6,7 @@ import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +18,11 @@ from unmorph.errors import ConfigError
 from unmorph.registry import Registry
 
 
+@dataclass(frozen=True)
+class Options:
+    """The options of a defense that has none; others add fields of int, float, bool or str."""
+
+
 class Defense(nn.Module, ABC):
     """Adds a perturbation to faces; the base class alone enforces its limits.
 
@@ -25,9 +30,13 @@ class Defense(nn.Module, ABC):
         epsilon: the most that a pixel may change, on the scale [-1,1] (the paper: 0.05).
     """
 
+    #: Those that it was built with by its registered name.
+    options: Options
+
     def __init__(self, epsilon: float = 0.05) -> None:
         super().__init__()
         self.epsilon = epsilon
+        self.options = Options()
 
     @abstractmethod
     def perturbed(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -48,13 +57,9 @@ class Defense(nn.Module, ABC):
         return self.bounded(faces, self.perturbed(faces, labels))
 
     def about(self) -> dict[str, Any]:
-        """Return what a record says of the defense beside its name."""
-        return {"epsilon": self.epsilon}
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of a defense that has none; others add fields of int, float, bool or str."""
+        """Return what a record says of the defense beside its name: epsilon, and its options."""
+        options = asdict(self.options)
+        return {"epsilon": self.epsilon, **({"options": options} if options else {})}
 
 
 #: Builds a defense from the deepfake it is against (None where that has no gradients), its
@@ -108,7 +113,10 @@ def load(
         WeightsError: its weights cannot be had.
     """
     builder, preset = _BUILDERS[name]
-    return builder(deepfake, _changed(name, preset, options or {}), epsilon, seed)
+    chosen = _changed(name, preset, options or {})
+    defense = builder(deepfake, chosen, epsilon, seed)
+    defense.options = chosen
+    return defense
 
 
 def _changed(name: str, preset: Options, changes: Mapping[str, str]) -> Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -94,6 +94,8 @@ class IterativeDefense(Defense):
         ConfigError: there is no differentiable deepfake, or the mode is unknown.
     """
 
+    options: AttackOptions
+
     def __init__(
         self, deepfake: Deepfake | None, options: AttackOptions, epsilon: float, seed: int
     ) -> None:
@@ -110,8 +112,8 @@ class IterativeDefense(Defense):
         ]
 
     def about(self) -> dict[str, Any]:
-        """Return what a record says: epsilon and every option, and which picture is the target."""
-        return {**super().about(), "options": asdict(self.options), **self.mode.about()}
+        """Return what a record says: epsilon, options, and which picture is the target."""
+        return {**super().about(), **self.mode.about()}
 
     def start(self, faces: Tensor) -> Tensor:
         """Return where the search starts (hook)."""

@@ -69,18 +69,18 @@ def set_name(name: str) -> str:
 
 def faces(dataset: Mapping[str, Any]) -> str:
     """Say which faces of a set were taken, and how many."""
-    named, count = _named(dataset), _count(dataset)
-    return f"{named} ({count})" if named else count
+    part, count = named(dataset), _count(dataset)
+    return f"{part} ({count})" if part else count
 
 
 def set_and_faces(record: AnyRecord) -> str:
     """Name a set of faces, and say which of them were taken, and how many."""
-    words = [set_name(record.dataset["name"]), _named(record.dataset)]
+    words = [set_name(record.dataset["name"]), named(record.dataset)]
     return f"{' '.join(filter(None, words))} ({_count(record.dataset)})"
 
 
-def _named(dataset: Mapping[str, Any]) -> str:
-    """Name the part of a set; the one to test on goes without saying."""
+def named(dataset: Mapping[str, Any]) -> str:
+    """Name the part of a set that was taken; the one to test on goes without saying."""
     split, subset = dataset.get("split"), dataset.get("subset")
     return " ".join(filter(None, ("" if split == "test" else split, subset)))
 

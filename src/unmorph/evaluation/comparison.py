@@ -24,6 +24,7 @@ from unmorph.evaluation.document import Section, Table
 from unmorph.evaluation.record import (
     Record,
     TimingRecord,
+    keeps_epsilon,
     key_of,
     method_name,
     told_by_sha256,
@@ -59,11 +60,11 @@ def changed_settings(defense: Mapping[str, Any]) -> dict[str, str]:
 def paper_method(defense: Mapping[str, Any]) -> str | None:
     """Return the paper's name of a defense that the paper has too.
 
-    Its generator is beside any that keeps to its epsilon.
+    Its generator is beside any that keeps to its epsilon, as its PGD does.
     """
     if is_learned(defense):
-        return "generator" if defense.get("epsilon", paper.EPSILON) == paper.EPSILON else None
-    if defense["name"] == "pgd-paper" and not changed_settings(defense):
+        return "generator" if keeps_epsilon(defense) else None
+    if defense["name"] == "pgd-paper" and not changed_settings(defense) and keeps_epsilon(defense):
         return "PGD"
     return "no defense" if defense["name"] == "none" else None
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unmorph.channels import ANSWERS, CROPS, STANDARD
 from unmorph.errors import ConfigError
+from unmorph.evaluation.cells import named
 from unmorph.evaluation.document import Section, Table
 from unmorph.evaluation.record import Record, key_of, method_name, told_by_sha256
 
@@ -215,10 +216,11 @@ def _title(record: Record) -> str:
     if "protocol" in settings:
         # Not the faces: how many the attacker finds depends on the defense and the channel.
         kind = "whole" if settings["protocol"] == "photo" else "composed"
-        about = f"{dataset['photos']:,} {kind} photos"
-        parts = [f"{dataset['name']} ({about})", f"crop: {settings['crop']}"]
+        about, crop = f"{dataset['photos']:,} {kind} photos", [f"crop: {settings['crop']}"]
     else:
-        parts = [f"{dataset['name']} ({dataset['count']:,} faces)"]
+        about, crop = f"{dataset['count']:,} faces", []
+    part = " ".join(filter(None, (dataset["name"], named(dataset))))
+    parts = [f"{part} ({about})", *crop]
     parts.append(str(record.deepfake["name"]))
     if record.deepfake.get("applied", 1) > 1:
         parts.append(f"applied {record.deepfake['applied']} times")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +115,7 @@ def open_defense(
     name: str,
     deepfake: object = None,
     *,
-    epsilon: float = paper.EPSILON,
+    epsilon: float | None = None,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
 ) -> tuple[Defense, dict[str, Any]]:
@@ -120,7 +123,7 @@ def open_defense(
 
     Args:
         deepfake: what it defends against; an ONNX one has no gradients to offer.
-        epsilon: the most that a pixel may change; a network knows its own.
+        epsilon: the most that a pixel may change; None: the paper's, or a network's own.
         seed: of whatever it draws at random.
         options: changes to a registered defense's options, as text.
 
@@ -134,13 +137,14 @@ def open_defense(
     """
     if not name.endswith(".onnx"):
         known = deepfake if isinstance(deepfake, deepfakes.Deepfake) else None
-        defense = defenses.load(name, known, epsilon=epsilon, seed=seed, options=options)
+        most = paper.EPSILON if epsilon is None else epsilon
+        defense = defenses.load(name, known, epsilon=most, seed=seed, options=options)
         shown, changed = name, dict(options or {})
     elif options:
         raise ConfigError(f"{name}: a network takes no option {', '.join(options)}")
     else:
         defense, shown, changed = defenses.LearnedDefense(Path(name)), Path(name).stem, {}
-    if epsilon not in (paper.EPSILON, defense.epsilon):
+    if epsilon not in (None, defense.epsilon):
         raise ConfigError(f"--epsilon: {name} has its own, which does not change")
     return defense, {"name": shown, "changed": changed, **defense.about()}
 
@@ -189,7 +193,7 @@ def open_subject(
     *,
     weights: Path | None = None,
     judge: Path | None = None,
-    epsilon: float = paper.EPSILON,
+    epsilon: float | None = None,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
     device: str = "cpu",
@@ -225,6 +229,7 @@ def open_subject(
         about,
         compiled,
         _picture_of(opened_defense),
+        _code_of(opened_deepfake, opened_defense),
     )
 
 
@@ -232,3 +237,23 @@ def _picture_of(defense: Defense) -> Callable[[Tensor], Tensor] | None:
     """Return what gives the picture that a targeted attack drives edits to, else None."""
     mode = getattr(defense, "mode", None)
     return mode.placed if isinstance(mode, Targeted) else None
+
+
+def _code_of(*participants: object) -> str:
+    """Hash the source files of what takes part and of what it inherits from, where they are ours.
+
+    A registered deepfake or defense is known by its name and options; whoever writes one changes
+    its code under the same name.
+    """
+    digest = hashlib.sha256()
+    for participant in participants:
+        for kind in type(participant).__mro__:
+            if kind.__module__.partition(".")[0] in _OTHERS:
+                continue
+            with contextlib.suppress(OSError, TypeError):  # one from a prompt has no file
+                digest.update(Path(inspect.getfile(kind)).read_bytes())
+    return digest.hexdigest()
+
+
+#: Packages whose code a record's versions tell.
+_OTHERS = {"torch", "abc", "builtins"}

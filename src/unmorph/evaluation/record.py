@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from pydantic import (
 from typing_extensions import NotRequired, TypedDict
 
 from unmorph.errors import DataError
+from unmorph.evaluation.paper import EPSILON
 from unmorph.evaluation.summary import Summary
 from unmorph.files import write_whole
 
@@ -232,9 +233,27 @@ class TuningRecord:
 
 
 def method_name(defense: Mapping[str, Any]) -> str:
-    """Return what a table calls a defense: its name, with the options that were changed."""
-    changed = ", ".join(f"{key}={value}" for key, value in defense.get("changed", {}).items())
-    return f"{defense['name']} ({changed})" if changed else str(defense["name"])
+    """Return what a table calls a defense: its name, with the options that were changed.
+
+    Epsilon is one of them, but where a network knows its own.
+    """
+    changed = dict(defense.get("changed", {}))
+    has_own = "sha256" in defense or "generator" in defense or defense["name"] == "none"
+    if not (has_own or keeps_epsilon(defense)):
+        changed["epsilon"] = defense["epsilon"]
+    told = ", ".join(f"{key}={value}" for key, value in changed.items())
+    return f"{defense['name']} ({told})" if told else str(defense["name"])
+
+
+def keeps_epsilon(defense: Mapping[str, Any]) -> bool:
+    """Return whether a defense may change a pixel as far as the paper's, and no further."""
+    return bool(defense.get("epsilon", EPSILON) == EPSILON)
+
+
+def joined(commits: Iterable[str | None]) -> str | None:
+    """Return the commits that parts of a run were made with as a record has them, each once."""
+    parts = (part for commit in commits if commit for part in commit.split(", "))
+    return ", ".join(dict.fromkeys(parts)) or None
 
 
 def told_by_sha256(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +309,7 @@ def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, A
 _CLOSED = {"deepfake", "defense", "judge", "labeller", "grid"}
 
 #: Entries that older records of this schema lack.
-_LATER = {"lists", "listed", "picture_sha256", "shared_options"}
+_LATER = {"lists", "listed", "picture_sha256"}
 
 #: What a file of weights is called, which its SHA-256 tells.
 _NAMES = {"origin", "file"}

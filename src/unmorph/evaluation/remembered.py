@@ -70,7 +70,8 @@ def remember_faces(subject: Subject, folder: Path, seed: int) -> Subject:
         seed: of what the defense draws at random.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    about = json.dumps([subject.about["deepfake"], subject.about["defense"], seed], sort_keys=True)
+    taking_part = [subject.about["deepfake"], subject.about["defense"], subject.code, seed]
+    about = json.dumps(taking_part, sort_keys=True)
     return replace(subject, defense=Remembered(subject.defense, folder, about))
 
 

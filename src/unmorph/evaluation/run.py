@@ -47,6 +47,7 @@ from unmorph.evaluation.record import (
     Figure,
     Record,
     is_current,
+    joined,
 )
 from unmorph.evaluation.summary import summarise
 from unmorph.files import write_whole
@@ -92,6 +93,7 @@ class Subject:
         about: the record's entries ``deepfake``, ``defense`` and ``judge``.
         compiled: whether torch compiles the deepfake.
         picture: a face batch to t, where the defense drives edits to a given picture; else None.
+        code: tells the code of deepfake and defense from any other.
     """
 
     deepfake: Deepfake
@@ -100,6 +102,7 @@ class Subject:
     about: Mapping[str, Any]
     compiled: bool = False
     picture: Callable[[Tensor], Tensor] | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -282,7 +285,7 @@ def progress_key(
     The commit is not among it, since most change nothing here; the record names all that took part.
     """
     machine = {name: made["machine"].get(name) for name in ("device", "compiled")}
-    parts = [settings, about, dict(subject.about), machine, made["versions"]]
+    parts = [settings, about, dict(subject.about), subject.code, machine, made["versions"]]
     return json.dumps(parts, sort_keys=True)
 
 
@@ -493,11 +496,10 @@ class Progress:
             raise ConfigError(f"{path}: damaged; remove it to start over ({error})") from error
         if not same:
             raise ConfigError(
-                f"{path}: belongs to a run with other options; remove it to start over, or repeat "
-                "the options of that run"
+                f"{path}: belongs to a run with other options or other code; remove it to start "
+                "over, or repeat the options of that run"
             )
-        parts = dict.fromkeys([*commits.split(", "), made["commit"]])
-        self.made = {**made, "commit": ", ".join(filter(None, parts)) or None}
+        self.made = {**made, "commit": joined([commits, made["commit"]])}
         if stored:
             self._batches.append(stored)
             self.done = len(next(iter(stored.values())))

@@ -15,6 +15,7 @@ from unmorph.evaluation.record import (
     Record,
     TuningRecord,
     is_current,
+    joined,
     key_of,
     read_record,
     write_record,
@@ -80,10 +81,12 @@ def tune(
     records: list[Record] = []
     choices = combinations(grid)
     for place, options in enumerate(choices):
-        kept = None if finished is None else finished / f"{place}.json"
+        subject = open_subject(options)
+        # Found again by the same code alone.
+        kept = None if finished is None else finished / f"{place}-{subject.code[:16]}.json"
         try:
             record = evaluate(
-                open_subject(options),
+                subject,
                 dataset,
                 about_dataset=about_dataset,
                 metric_names=("l2", "psnr"),
@@ -117,7 +120,7 @@ def tune(
         created=now(),
         machine=first.machine,
         versions=first.versions,
-        commit=first.commit,
+        commit=joined(record.commit for record in records),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from unmorph.errors import ConfigError, WeightsError
 from unmorph.files import whole
 from unmorph.training.config import from_table
 from unmorph.weights.convert import UNREADABLE
+from unmorph.weights.store import sha256
 
 Config = TypeVar("Config")
 
@@ -127,4 +128,26 @@ def refuse_other_networks(
         raise ConfigError(
             f"{path}: was trained with another {' and another '.join(wrong)}; give its own, or "
             "start anew in another folder"
+        )
+
+
+def refuse_other_start(path: Path, kind: type[Config], start: Sequence[Path]) -> None:
+    """Make sure that a run began with the weights that are named where it goes on.
+
+    Args:
+        path: the checkpoint.
+        kind: the class of the run's configuration.
+        start: the files that are named.
+
+    Raises:
+        ConfigError: it began with others, or with none.
+        WeightsError: a file is absent, or the checkpoint is none.
+    """
+    state, _ = load_checkpoint(path, kind)
+    starts = state.get("starts")  # older versions kept none
+    if starts is not None and starts != [sha256(file) for file in start]:
+        named = ", ".join(map(str, start))
+        raise ConfigError(
+            f"{path}: did not begin with {named}; leave out --start-from, or start anew in another "
+            "folder"
         )

@@ -161,6 +161,7 @@ class DeepfakeTrainer:
         self.critic_updates = 0
         self.seconds = 0.0
         self.log_state: Mapping[str, Any] = {}
+        self.starts: list[str] | None = []
         self._discriminator: Discriminator | None = None
         self._built_for = (0, 0)
         self._start_stage()
@@ -234,6 +235,7 @@ class DeepfakeTrainer:
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(self.stage + 1),
             "photos": photos_sha256(self.train),
+            "starts": self.starts,
             "stage": self.stage,
             "step": self.step,
             "critic_updates": self.critic_updates,
@@ -282,7 +284,8 @@ class DeepfakeTrainer:
         self.generator_adam.load_state_dict(state["generator_adam"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.critic_updates, self.seconds = state["critic_updates"], state["seconds"]
-        self.log_state = state.get("log", {})  # older versions kept none
+        # Older versions kept neither.
+        self.log_state, self.starts = state.get("log", {}), state.get("starts")
         self.random.set_state(state["random"])
         if not self.current.lessons:
             self.batches.restore(state["batches"])
@@ -301,6 +304,7 @@ class DeepfakeTrainer:
             self.generator.amplify_(self.config.amplify_start)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
+        self.starts = [sha256(path)]
         self.average = {k: v.clone() for k, v in self.generator.state_dict().items()}
 
     def run(self, log: RunLog) -> None:

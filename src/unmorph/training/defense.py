@@ -43,6 +43,7 @@ from unmorph.training.config import DefenseConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps
 from unmorph.training.muon import Muon
 from unmorph.training.runlog import RunLog, contact_sheet
+from unmorph.weights.store import sha256
 
 #: Faces that a report on val is measured on.
 SOME_FACES = 64
@@ -112,6 +113,7 @@ class DefenseTrainer:
         self.step = 0
         self.seconds = 0.0
         self.log_state: Mapping[str, Any] = {}
+        self.starts: list[str] | None = []
         size = _common_size(self.deepfakes)
         photos = decoded(train, size, cache)
         self.batches = Batches(photos, train.labels, config.batch_size, self.random, self.device)
@@ -132,6 +134,7 @@ class DefenseTrainer:
             "config": dataclasses.asdict(self.config),
             "networks": self._networks(),
             "photos": photos_sha256(self.train),
+            "starts": self.starts,
             "step": self.step,
             "seconds": self.seconds,
             "log": dict(self.log_state),
@@ -163,7 +166,8 @@ class DefenseTrainer:
         for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         self.step, self.seconds = state["step"], state["seconds"]
-        self.log_state = state.get("log", {})  # older versions kept none
+        # Older versions kept neither.
+        self.log_state, self.starts = state.get("log", {}), state.get("starts")
         self.lambda_mag.fill_(state["lambda_mag"])
         self.random.set_state(state["random"])
         self.batches.restore(state["batches"])
@@ -174,6 +178,7 @@ class DefenseTrainer:
         Raises:
             WeightsError: a file is no defense of this size.
         """
+        self.starts = [sha256(path) for path in paths]
         self.average.load_mean_(paths)
         self.average.amplify_(self.config.amplify_start)
         self.defense.load_state_dict(self.average.state_dict())
