@@ -52,7 +52,6 @@ report: $(VENV)/dev
 	$(BIN)/unmorph report results/celeba-test.json results/lfw.json results/ffhq.json \
 		$(wildcard results/framed/*.json) \
 		$(wildcard results/paper-200/*.json results/paper-200/*/*.json) \
-		$(wildcard results/paper-100/*/*.json) \
 		$(wildcard results/paper/*.json results/deepfakes/*.json) \
 		$(wildcard results/channels/*.json results/crops/*.json results/photos/*.json) \
 		--picture docs/images/channels.png \

@@ -48,7 +48,7 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = dataset(tmp_path, [f"{index}.png" for index in range(9)])
     with pytest.raises(DataError, match="9 faces where 200 are wanted; ask for fewer"):
         named_subset(every, "paper-200")
-    with pytest.raises(ConfigError, match="unknown subset 'best'; choose one of paper-100, "):
+    with pytest.raises(ConfigError, match="unknown subset 'best'; choose one of paper-200"):
         named_subset(every, "best")
     monkeypatch.setitem(subsets.SUBSETS, "paper-200", 4)
     assert named_subset(every, "paper-200").names == draw(every, 4).names

@@ -151,7 +151,8 @@ def test_tuned_pgd_of_any_step_size_decides(
     quality = {"input/ssim": 0.995, "input/lpips": 0.0005}
     if smaller["input/psnr"] < 43:
         quality = {"input/ssim": 0.98, "input/lpips": 0.002}
-    changed = {"name": "pgd", "changed": {"step_size": "0.0002", "precision": "bf16"}}
+    options = {"step_size": "0.0002", "relative": "true", "precision": "bf16"}
+    changed = {"name": "pgd", "changed": options}
     records = [
         found(figures(), SHIPPED),
         found(figures(smaller | quality), changed),

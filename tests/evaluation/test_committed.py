@@ -20,7 +20,6 @@ RESULTS = Path(__file__).parents[2] / "results"
 FOLDERS = (
     "paper",
     "paper-200",
-    "paper-100",
     "framed",
     "channels",
     "crops",

@@ -55,7 +55,7 @@ COMPILED: Any = typer.Option(
 
 SUBSET: Any = typer.Option(
     [],
-    help="A fixed part of the set: paper-200 (for slow methods), paper-100, or a .txt file with "
+    help="A fixed part of the set: paper-200 (for slow methods), or a .txt file with "
     "the names of its photos; repeatable, each a part of the one before.",
 )
 

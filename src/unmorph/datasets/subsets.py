@@ -15,7 +15,7 @@ from unmorph.datasets.base import FaceDataset
 from unmorph.errors import ConfigError, DataError, first_few
 
 #: Faces in each subset, by name.
-SUBSETS = {"paper-100": 100, "paper-200": 200}
+SUBSETS = {"paper-200": 200}
 
 #: The lists of `configs/sets/`, each of a whole set, and how many photos they name.
 _WHOLE = {"celeba-test": 1999, "celeba-val": 1000, "lfw": 1999, "ffhq": 1000}

@@ -184,8 +184,8 @@ def _is_pgd(defense: Mapping[str, Any]) -> bool:
 
 def _is_tuned(defense: Mapping[str, Any]) -> bool:
     # As registered it is what the search on val found; the size of its steps trades what it stops
-    # for what it shows.
-    changed = changed_settings(defense).keys() - {"step_size"}
+    # for what it shows, and to count each edit by what it changes trades L2 for suppression.
+    changed = changed_settings(defense).keys() - {"step_size", "relative"}
     return defense["name"] == "pgd" and not changed and keeps_epsilon(defense)
 
 
