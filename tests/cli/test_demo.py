@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -92,9 +93,9 @@ def test_unknown_suffix_is_refused_before_the_work(shipped: Path) -> None:
     assert "demo.txt: choose a suffix of" in result.output
 
 
-def test_folder_that_cannot_be_made(shipped: Path) -> None:
+def test_folder_that_cannot_be_made_is_told_at_once(shipped: Path) -> None:
     (shipped / "file").touch()
     out = shipped / "file" / "demo.png"
     result = CliRunner().invoke(app, ["demo", "-o", str(out), "--threads", "1"])
-    assert result.exit_code == 1
-    assert f"{out}: cannot be written" in result.output
+    assert result.exit_code == 2
+    assert "is no folder to write in" in " ".join(re.sub("[│╭╮╰╯─]", "", result.output).split())
