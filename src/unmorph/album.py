@@ -130,7 +130,9 @@ def plan(found: Found, form: str | None = None) -> list[Job]:
             target = _earlier(results, folder, suffix, places[source], source)
         if target is None or absolute(target) in taken:
             paths = (folder / f"{source.stem}{number}{mark}{suffix}" for number in _numbers())
-            target = next(path for path in paths if absolute(path) not in taken | reserved)
+            # Not of their union, which each photo of a large album would make anew.
+            used = (taken, reserved)
+            target = next(p for p in paths if not any(absolute(p) in names for names in used))
         taken.add(absolute(target))
         jobs.append(Job(source, target, root))
     if out is not None:

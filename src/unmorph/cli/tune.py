@@ -51,7 +51,12 @@ def command(
 
     from unmorph.cli._pairs import parse_pairs
     from unmorph.datasets.subsets import draw
-    from unmorph.evaluation.participants import labeller_for, open_faces, open_subject
+    from unmorph.evaluation.participants import (
+        labeller_for,
+        open_deepfake,
+        open_faces,
+        open_subject,
+    )
     from unmorph.evaluation.record import write_record
     from unmorph.evaluation.run import Subject, wants_labeller
     from unmorph.evaluation.tuning import combinations, is_tuned, tune
@@ -87,8 +92,8 @@ def command(
     values = {
         key: texts.split(";" if ";" in texts else ",") for key, texts in parse_pairs(grid).items()
     }
-    first = build(combinations(values)[0])
-    fill_in = labeller_for(wants_labeller(first.deepfake, faces), labeller)
+    network, _ = open_deepfake(deepfake, deepfake_weights)
+    fill_in = labeller_for(wants_labeller(network, faces), labeller)
     if skip_current and is_tuned(
         output, build, values, faces, about_dataset=about, labeller=fill_in, seed=seed
     ):
