@@ -88,7 +88,13 @@ def test_a_resumed_run_ends_as_if_never_stopped(
     channels: dict[str, float],
 ) -> None:
     config = dataclasses.replace(
-        TINY, psnr=40.0, relative=True, decay="cosine", muon=muon, channels=channels
+        TINY,
+        psnr=40.0,
+        relative=True,
+        decay="cosine",
+        muon=muon,
+        channels=channels,
+        augment=channels,
     )
     whole = final_state(lambda: make(config, stargan(), folder="whole"))
     resumed = final_state(lambda: make(config, stargan(), folder="resumed"), stop_after)
@@ -150,6 +156,25 @@ def test_the_deepfake_gets_what_the_channel_leaves(make: Make, log: RunLog) -> N
     assert {"val s", "val s posted"} <= set(written)
     with pytest.raises(ConfigError, match="fax"):
         make(dataclasses.replace(TINY, channels={"fax": 1.0}))
+
+
+def test_faces_may_be_changed_before_they_are_protected(make: Make) -> None:
+    seen = []
+
+    class Witness(Shift):
+        def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+            seen.append(faces.detach())
+            return super().forward(faces, targets)
+
+    config = dataclasses.replace(TINY, augment={"bits-1": 1.0})
+    figures = make(config, Witness()).update()
+    (faces,) = seen
+    perturbation = 1 - faces.abs()  # of faces that are black or white
+    assert 0 < perturbation.max() <= config.epsilon + 1e-6
+    # L_pix is of the face that the network was given, not of the photo.
+    assert figures["pix"] <= config.epsilon**2
+    with pytest.raises(ConfigError, match="fax"):
+        make(dataclasses.replace(TINY, augment={"fax": 1.0}))
 
 
 def test_the_deepfake_is_never_trained(make: Make) -> None:

@@ -201,6 +201,8 @@ class DefenseConfig:
         channels: where given, what befalls the protected faces before the deepfake gets them: names
             as `unmorph.channels.codecs.parse` reads them, and how often each is drawn, relative to
             one another; one is drawn for each face.
+        augment: where given, what befalls the faces before they are protected, as ``channels``:
+            other crops and colours, so that none is seen twice as it was.
         amplify_start: factor of the perturbation of the defense that the run starts from
             (--start-from): what ``smooth``, ``detail`` or another ``epsilon`` takes from it.
         fixed_statistics: whether batch normalisation keeps the statistics of that defense: small
@@ -232,6 +234,7 @@ class DefenseConfig:
     relative: bool = False
     edits: dict[str, float] = field(default_factory=dict)
     channels: dict[str, float] = field(default_factory=dict)
+    augment: dict[str, float] = field(default_factory=dict)
     amplify_start: float = 1.0
     fixed_statistics: bool = False
     ema: float = 0.999
@@ -261,6 +264,7 @@ class DefenseConfig:
                 f"without {self.without}: a PSNR to keep would make up for it; leave psnr out"
             )
         _positive_weights("channels", self.channels)
+        _positive_weights("augment", self.augment)
         _positive_weights("edits", self.edits)
         _positive_weights("deepfakes", self.deepfakes)
         if not self.deepfakes:

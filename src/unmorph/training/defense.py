@@ -108,6 +108,7 @@ class DefenseTrainer:
         adam = torch.optim.Adam(parameters, config.learning_rate, betas=config.betas, fused=True)
         self.optimizers.append(adam)
         self.channels = RandomChannels(config.channels, self.random) if config.channels else None
+        self.augment = RandomChannels(config.augment, self.random) if config.augment else None
         # A tensor: to read its value at each step would have a GPU wait.
         self.lambda_mag = torch.tensor(config.lambda_mag, device=self.device)
         self.step = 0
@@ -203,6 +204,9 @@ class DefenseTrainer:
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * factor
         faces, labels = self.batches.next()
+        if self.augment:
+            changed = self.augment(faces)
+            faces = changed.contiguous(memory_format=torch.channels_last)
         with autocast(self.config.precision, self.device.type):
             perturbation = self._perturb(faces).float()
         protected = self.defense.bounded(faces, faces + perturbation)
