@@ -43,6 +43,18 @@ class Shift(Deepfake):
         return faces + 0.3
 
 
+class Witness(Shift):
+    """Keeps the faces that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
+        self.seen.append(faces.detach())
+        return super().forward(faces, targets)
+
+
 class Shy(Shift):
     """Brightens a face unless it carries a faint chequerboard in red."""
 
@@ -139,17 +151,10 @@ def test_edits_are_drawn_as_often_as_asked(make: Make) -> None:
 
 
 def test_the_deepfake_gets_what_the_channel_leaves(make: Make, log: RunLog) -> None:
-    seen = []
-
-    class Witness(Shift):
-        def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
-            seen.append(faces.detach())
-            return super().forward(faces, targets)
-
     config = dataclasses.replace(TINY, channels={"bits-1": 1.0})
-    run = make(config, Witness())
+    run = make(config, witness := Witness())
     run.update()
-    (faces,) = seen
+    (faces,) = witness.seen
     assert set(faces.unique().tolist()) == {-1.0, 1.0}
     run.report(log)
     written = json.loads((log.folder / "reports.jsonl").read_text())
@@ -159,16 +164,9 @@ def test_the_deepfake_gets_what_the_channel_leaves(make: Make, log: RunLog) -> N
 
 
 def test_faces_may_be_changed_before_they_are_protected(make: Make) -> None:
-    seen = []
-
-    class Witness(Shift):
-        def forward(self, faces: Tensor, targets: Tensor) -> Tensor:
-            seen.append(faces.detach())
-            return super().forward(faces, targets)
-
     config = dataclasses.replace(TINY, augment={"bits-1": 1.0})
-    figures = make(config, Witness()).update()
-    (faces,) = seen
+    figures = make(config, witness := Witness()).update()
+    (faces,) = witness.seen
     perturbation = 1 - faces.abs()  # of faces that are black or white
     assert 0 < perturbation.max() <= config.epsilon + 1e-6
     # L_pix is of the face that the network was given, not of the photo.
