@@ -133,7 +133,7 @@ def test_training_teaches_what_stops_the_edit(make: Make, log: RunLog) -> None:
 
 
 def test_edits_are_drawn_as_often_as_asked(make: Make) -> None:
-    class Witness(Shift):
+    class Numbered(Shift):
         def targets(self, edit: str, labels: Tensor) -> Tensor:
             return torch.full_like(labels, self.edits.index(edit))
 
@@ -142,7 +142,7 @@ def test_edits_are_drawn_as_often_as_asked(make: Make) -> None:
             return super().forward(faces, targets)
 
     seen: list[float] = []
-    run = make(dataclasses.replace(TINY, edits={"Blond_Hair": 1e4}), Witness())
+    run = make(dataclasses.replace(TINY, edits={"Blond_Hair": 1e4}), Numbered())
     for _ in range(3):
         run.update()
     assert set(seen) == {Shift.edits.index("Blond_Hair")}

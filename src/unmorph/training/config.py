@@ -117,7 +117,7 @@ class DeepfakeStage:
         edits = self.lessons or self.adversarial != "none"
         if self.guidance and not (edits and self.image_size == 128):
             raise ConfigError("guidance: needs edits, taught or adversarial, and faces of 128")
-        _positive_weights("cycle_channels", self.cycle_channels)
+        _positive_weights(self, "cycle_channels")
         if self.cycle_channels and (self.adversarial == "none" or not self.cycle):
             raise ConfigError("cycle_channels: need an adversarial stage with a cycle")
 
@@ -263,10 +263,7 @@ class DefenseConfig:
             raise ConfigError(
                 f"without {self.without}: a PSNR to keep would make up for it; leave psnr out"
             )
-        _positive_weights("channels", self.channels)
-        _positive_weights("augment", self.augment)
-        _positive_weights("edits", self.edits)
-        _positive_weights("deepfakes", self.deepfakes)
+        _positive_weights(self, "channels", "augment", "edits", "deepfakes")
         if not self.deepfakes:
             raise ConfigError("deepfakes: name at least one")
 
@@ -335,9 +332,10 @@ def _betas(betas: tuple[float, float]) -> None:
         raise ConfigError(f"betas = {list(betas)}: each must be from 0 and below 1")
 
 
-def _positive_weights(key: str, weights: dict[str, float]) -> None:
-    if any(weight <= 0 for weight in weights.values()):
-        raise ConfigError(f"{key}: every weight must be positive")
+def _positive_weights(config: object, *keys: str) -> None:
+    for key in keys:
+        if any(weight <= 0 for weight in getattr(config, key).values()):
+            raise ConfigError(f"{key}: every weight must be positive")
 
 
 def load_config(path: str | Path, kind: type[T]) -> T:
