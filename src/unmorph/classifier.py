@@ -5,15 +5,13 @@ One instance labels photos that come without labels, another, trained apart, jud
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from unmorph.attributes import ATTRIBUTES, are_attributes
-from unmorph.errors import ConfigError, WeightsError
-from unmorph.runtime import SIZE
+from unmorph.attributes import ATTRIBUTES
+from unmorph.errors import WeightsError
 from unmorph.weights.tensors import load_exported, read_tensors
 
 
@@ -56,23 +54,6 @@ class AttributeClassifier(nn.Module):
         """Return logits (N, 5) of faces (N, 3, 128, 128) in [-1,1]; positive: attribute present."""
         logits: Tensor = self.head(self.blocks(self.stem(faces)).mean(dim=(2, 3)))
         return logits
-
-
-def refuse_unread(edits: Iterable[str], size: int) -> None:
-    """Make sure that a classifier tells what a deepfake's edits ask for.
-
-    Args:
-        edits: the deepfake's.
-        size: side of its faces in pixels.
-
-    Raises:
-        ConfigError: the edits are of other domains, or the faces of another size.
-    """
-    if not (are_attributes(edits) and size == SIZE):
-        raise ConfigError(
-            f"guidance reads hair colour, sex and age off faces of {SIZE} pixels; the deepfake "
-            "edits something else, or other faces: leave it out"
-        )
 
 
 def load_classifier(path: Path) -> AttributeClassifier:

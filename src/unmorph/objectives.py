@@ -7,6 +7,7 @@ combine figures of any one shape.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,22 +65,20 @@ def adversarial_loss(protected: Tensor, edited: Tensor) -> Tensor:
     return (edited - protected).square().mean(dim=(1, 2, 3))
 
 
-def reading_loss(face: Tensor, edited: Tensor, changed: Tensor) -> Tensor:
-    """How far a classifier reads what an edit asked for off the face that was to resist it.
+def reading_loss(face: Tensor, *others: Tensor) -> Tensor:
+    """How far what a classifier reads off other pictures is from what it reads off the face.
 
     Not in the paper: the little that L_adv leaves of an edit can be what turns dark hair black.
 
     Args:
         face: its logits of x, (N, attributes).
-        edited: those of G(x_adv), the same shape.
-        changed: where the edit asks for another label than the face has, true or false, the same
-            shape; what is read otherwise elsewhere does not count.
+        others: those of x_adv and of each G(x_adv), the same shape.
 
     Returns:
-        The absolute differences, rounded off below a quarter, their sum, (N,).
+        The Huber distance, the mean over the pictures, one figure a face, (N,).
     """
-    distances = F.smooth_l1_loss(edited, face, reduction="none", beta=0.25)
-    return (changed * distances).sum(dim=1)
+    distances = [F.smooth_l1_loss(other, face, reduction="none").mean(dim=1) for other in others]
+    return torch.stack(distances).mean(dim=0)
 
 
 def total_loss(

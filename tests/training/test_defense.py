@@ -165,10 +165,6 @@ def test_a_guide_comes_to_read_no_edit(make: Make, guide: Path) -> None:
     assert "read" not in make(folder="unguided").update()
 
 
-class Ageing(Shift):
-    edits = ("older",)
-
-
 def test_guidance_needs_a_guide(make: Make, guide: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, guidance=1.0)
     with pytest.raises(ConfigError, match="name a trained classifier with --guide"):
@@ -180,8 +176,6 @@ def test_guidance_needs_a_guide(make: Make, guide: Path, tmp_path: Path) -> None
     save_classifier(other)
     with pytest.raises(ConfigError, match="was trained with another guide; give its own"):
         make(config, guide=other).restore(run.folder / CHECKPOINT)
-    with pytest.raises(ConfigError, match="guidance reads hair colour, sex and age off faces of"):
-        make(config, Ageing(), guide=guide)
     other.write_bytes(b"")
     with pytest.raises(WeightsError, match=r"other\.pt"):
         make(config, guide=other)

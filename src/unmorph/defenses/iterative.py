@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmorph import runtime
 from unmorph.channels.differentiable import DifferentiableChannel
-from unmorph.classifier import load_classifier, refuse_unread
+from unmorph.classifier import load_classifier
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, uniform_noise
 from unmorph.defenses.modes import make_mode
@@ -28,13 +28,13 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {
 
 
 class _Goal(NamedTuple):
-    """One edit, where its output is driven, what its loss counts on each face, and which labels it
-    changes."""
+    """One edit, where its output is driven, what its loss counts on each face, and what the guide
+    reads off the faces."""
 
     edit: Callable[[Tensor], Tensor]
     target: Tensor
     weights: Tensor | float
-    changed: Tensor
+    read: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class AttackOptions(Options):
             unprotected, plus 0.01: subtle edits then weigh nearly as much as strong ones, down to
             those that move less than that.
         guidance: weight, beside each edit's loss, of what the shipped labeller reads off the
-            edited face of what the edit asked for (`unmorph.objectives.reading_loss`); 0: none.
+            protected face and its edit that it does not read off the face
+            (`unmorph.objectives.reading_loss`); 0: it has no say.
         channels: names from `unmorph.channels`, with commas between; each edit of a step sees the
             face through another, and all in turn (expectation over transformations, Athalye et al.
             2018). Empty: as it is.
@@ -107,7 +108,7 @@ class IterativeDefense(Defense):
 
     Raises:
         ConfigError: there is no differentiable deepfake, the mode is unknown, or there is guidance
-            and the labeller does not read the deepfake's edits, or its faces' size.
+            and the deepfake's faces are of a size that the labeller does not take.
         WeightsError: the labeller cannot be had.
     """
 
@@ -123,10 +124,12 @@ class IterativeDefense(Defense):
                 "give an ONNX file as its weights"
             )
         self.deepfake, self.options, self.seed = deepfake, options, seed
-        self.guide = None
-        if options.guidance:
-            refuse_unread(deepfake.edits, deepfake.size)
-            self.guide = load_classifier(runtime.CLASSIFIER)
+        if options.guidance and deepfake.size != runtime.SIZE:
+            raise ConfigError(
+                f"guidance reads faces of {runtime.SIZE} pixels, and the deepfake edits faces of "
+                f"{deepfake.size}; leave it out"
+            )
+        self.guide = load_classifier(runtime.CLASSIFIER) if options.guidance else None
         self.mode = make_mode(options.mode, options.picture)
         self.channels = [
             DifferentiableChannel(name) for name in options.channels.split(",") if name
@@ -171,11 +174,9 @@ class IterativeDefense(Defense):
                 read = self._read(faces)
         goals = []
         for name in self.deepfake.edits:
-            targets = self.deepfake.targets(name, labels)
-            edit = self._towards(targets)
+            edit = self._towards(self.deepfake.targets(name, labels))
             weights = self._weights(faces, edit) if options.relative else 1.0
-            changed = targets != labels
-            goals.append(_Goal(edit, self.mode.target(faces, edit), weights, changed))
+            goals.append(_Goal(edit, self.mode.target(faces, edit), weights, read))
         protected = self.start(faces)
         if self.mode.stationary:
             protected = protected + options.step_size * uniform_noise(faces, 1, self.seed).sign()
@@ -185,7 +186,7 @@ class IterativeDefense(Defense):
         for step in range(options.steps):
             chosen = [goals[(step * count + i) % len(goals)] for i in range(count)]
             protected = self.bounded(faces, protected)
-            velocity = self.velocity(self._gradient(protected, chosen, step, read), velocity)
+            velocity = self.velocity(self._gradient(protected, chosen, step), velocity)
             share = SCHEDULES[options.schedule](step, options.steps)
             protected = protected - share * options.step_size * self.direction(velocity, shares)
         return protected
@@ -199,14 +200,8 @@ class IterativeDefense(Defense):
         return relative_weight(faces, edit(faces))
 
     @torch.enable_grad()
-    def _gradient(
-        self, protected: Tensor, goals: Sequence[_Goal], step: int, read: Tensor | None
-    ) -> Tensor:
-        """Return the gradient of the loss over some edits, one edit's graph after the other.
-
-        Args:
-            read: what the guide reads off the faces; None where there is none.
-        """
+    def _gradient(self, protected: Tensor, goals: Sequence[_Goal], step: int) -> Tensor:
+        """Return the gradient of the loss over some edits, one edit's graph after the other."""
         protected = protected.detach().requires_grad_()
         total = torch.zeros_like(protected)
         for place, goal in enumerate(goals):
@@ -214,9 +209,9 @@ class IterativeDefense(Defense):
             with autocast(self.options.precision, arrived.device.type):
                 edited = goal.edit(arrived)
             loss = self.mode.loss(goal.target, arrived, edited.float()) * goal.weights
-            if read is not None:
-                reading = reading_loss(read, self._read(edited.float()), goal.changed)
-                loss = loss + self.options.guidance * reading
+            if goal.read is not None:
+                shown = self._read(arrived), self._read(edited.float())
+                loss = loss + self.options.guidance * reading_loss(goal.read, *shown)
             total += torch.autograd.grad(loss.sum(), protected)[0]
         return total
 

@@ -187,8 +187,8 @@ class DefenseConfig:
         lambda_mag, lambda_adv, lambda_feat: weights of equations 6 and 8; the paper gives none.
         lambda_ssim: weight, within L_mag, of 1 - SSIM, which the paper's has not: it moves the
             perturbation from smooth skin to where the face has detail.
-        guidance: weight of what a classifier, the guide, reads off edited faces of what the edit
-            asked for (`unmorph.objectives.reading_loss`); not in the paper.
+        guidance: weight of what a classifier, the guide, reads off protected faces, as they are and
+            edited, that it does not read off the faces (`unmorph.objectives.reading_loss`).
         feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
         feature_faces: on how many faces of a batch L_feat and SSIM are measured: their means are
             then estimates, but VGG16 costs more than the deepfake.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unmorph import metrics
 from unmorph.channels.differentiable import RandomChannels
-from unmorph.classifier import load_classifier, refuse_unread
+from unmorph.classifier import load_classifier
 from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
@@ -72,7 +72,7 @@ class DefenseTrainer:
 
     Raises:
         ConfigError: the faces have no labels, an edit is unknown, the deepfakes take faces of
-            different sizes, there is no guide for guidance, or a guide reads none of their edits.
+            different sizes, or there is no guide for guidance.
         WeightsError: the guide is no classifier.
     """
 
@@ -100,8 +100,6 @@ class DefenseTrainer:
         self.features = None if features is None else features.to(self.device)
         self.guide, self._guide_sha256 = None, ""
         if guide is not None:
-            for deepfake in deepfakes.values():
-                refuse_unread(deepfake.edits, deepfake.size)
             self.guide = channels_last(load_classifier(guide)).to(self.device)
             self._guide_sha256 = sha256(guide)
         self.deepfakes = {
@@ -239,12 +237,11 @@ class DefenseTrainer:
         if self.features is not None and config.measures_features:
             with autocast(self.config.precision, self.device.type):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
-        left, reading = {}, torch.zeros(())
-        for name in self.deepfakes:
-            targets = self._targets(name, labels)
-            left[name], edited = self._left(name, faces, posted, targets)
-            if config.guidance:
-                reading = reading + self._reading(faces, edited, targets != labels)
+        found = {name: self._left(name, faces, posted, labels) for name in self.deepfakes}
+        left = {name: value for name, (value, _) in found.items()}
+        reading = torch.zeros(())
+        if config.guidance:
+            reading = self._reading(faces, [protected, *(edited for _, edited in found.values())])
         weighted = [weight * left[name] for name, weight in config.deepfakes.items()]
         adversarial = torch.stack(weighted).sum()
         magnitude = magnitude_loss(
@@ -271,19 +268,16 @@ class DefenseTrainer:
         self._follow(pixel.detach())
         return {name: value.detach() for name, value in figures.items()}
 
-    def _targets(self, name: str, labels: Tensor) -> Tensor:
-        """Draw one edit of a deepfake for each face of the batch."""
-        deepfake, edits = self.deepfakes[name], self.config.edits
-        choices = [deepfake.targets(chosen, labels) for chosen in deepfake.edits]
-        shares = [edits.get(chosen, 1.0) for chosen in deepfake.edits] if edits else None
-        return random_edits(choices, self.random, shares)
-
     def _left(
-        self, name: str, faces: Tensor, posted: Tensor, targets: Tensor
+        self, name: str, faces: Tensor, posted: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return L_adv of one deepfake over the batch, what edits still do to posted faces, and
         those faces edited."""
-        edit = self._edit[name]
+        deepfake, edit = self.deepfakes[name], self._edit[name]
+        choices = [deepfake.targets(chosen, labels) for chosen in deepfake.edits]
+        edits = self.config.edits
+        shares = [edits.get(chosen, 1.0) for chosen in deepfake.edits] if edits else None
+        targets = random_edits(choices, self.random, shares)
         with autocast(self.config.precision, self.device.type):
             edited = edit(posted, targets).float()
         left = adversarial_loss(posted, edited)
@@ -293,14 +287,14 @@ class DefenseTrainer:
             left = left * relative_weight(faces, unprotected)
         return left.mean(), edited
 
-    def _reading(self, faces: Tensor, edited: Tensor, changed: Tensor) -> Tensor:
-        """Return how much of what was asked for the guide reads off the edited faces."""
+    def _reading(self, faces: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """Return how far the guide reads other pictures of a batch not as it reads its faces."""
         assert self.guide is not None  # refused at the start
         with autocast(self.config.precision, self.device.type):
             with torch.no_grad():
                 read = self.guide(faces).float()
-            shown = self.guide(edited).float()
-        return reading_loss(read, shown, changed).mean()
+            shown = [self.guide(batch).float() for batch in others]
+        return reading_loss(read, *shown).mean()
 
     @torch.no_grad()
     def _follow(self, pixel: Tensor) -> None:
