@@ -11,7 +11,6 @@ from unmorph.objectives import (
     feature_loss,
     magnitude_loss,
     pixel_loss,
-    reading_loss,
     relative_weight,
     structure_loss,
     total_loss,
@@ -57,15 +56,6 @@ def test_structure_loss_asks_for_more_where_a_face_is_smooth() -> None:
     smooth, rough = structure_loss(faces, faces + noise)
     assert smooth > 10 * rough > 0
     close(structure_loss(faces, faces), [0.0, 0.0])
-
-
-def test_reading_loss_is_of_what_is_read_otherwise() -> None:
-    read = torch.tensor([[1.0, -1.0], [0.0, 3.0]])
-    close(reading_loss(read, read), [0.0, 0.0])
-    # Squares below a difference of 1, and from there lines.
-    other = read + torch.tensor([[0.5, 0.0], [2.0, -3.0]])
-    close(reading_loss(read, other), [0.5 * 0.25 / 2, (1.5 + 2.5) / 2])
-    close(reading_loss(read, read, other), [0.25 * 0.25 / 2, (1.5 + 2.5) / 4])
 
 
 def test_sums() -> None:

@@ -5,14 +5,10 @@ One instance labels photos that come without labels, another, trained apart, jud
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from unmorph.attributes import ATTRIBUTES
-from unmorph.errors import WeightsError
-from unmorph.weights.tensors import load_exported, read_tensors
 
 
 class _Block(nn.Module):
@@ -54,19 +50,3 @@ class AttributeClassifier(nn.Module):
         """Return logits (N, 5) of faces (N, 3, 128, 128) in [-1,1]; positive: attribute present."""
         logits: Tensor = self.head(self.blocks(self.stem(faces)).mean(dim=(2, 3)))
         return logits
-
-
-def load_classifier(path: Path) -> AttributeClassifier:
-    """Build the classifier of an export, frozen and in evaluation mode.
-
-    Raises:
-        WeightsError: the file cannot be read, or is no attribute classifier.
-    """
-    weights = read_tensors(path)
-    stem = weights.get("stem.0.weight", torch.empty(1))
-    classifier = AttributeClassifier(len(stem))
-    try:
-        load_exported(classifier, weights)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: not an exported attribute classifier: {error}") from error
-    return classifier.eval().requires_grad_(False)

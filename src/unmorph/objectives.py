@@ -7,9 +7,7 @@ combine figures of any one shape.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from unmorph.metrics.pixels import ssim
 from unmorph.perceptual import VGGFeatures
@@ -63,22 +61,6 @@ def adversarial_loss(protected: Tensor, edited: Tensor) -> Tensor:
         edited: G(x_adv), the same shape.
     """
     return (edited - protected).square().mean(dim=(1, 2, 3))
-
-
-def reading_loss(face: Tensor, *others: Tensor) -> Tensor:
-    """How far what a classifier reads off other pictures is from what it reads off the face.
-
-    Not in the paper: the little that L_adv leaves of an edit can be what turns dark hair black.
-
-    Args:
-        face: its logits of x, (N, attributes).
-        others: those of x_adv and of each G(x_adv), the same shape.
-
-    Returns:
-        The Huber distance, the mean over the pictures, one figure a face, (N,).
-    """
-    distances = [F.smooth_l1_loss(other, face, reduction="none").mean(dim=1) for other in others]
-    return torch.stack(distances).mean(dim=0)
 
 
 def total_loss(

@@ -258,10 +258,6 @@ def test_what_would_not_count_is_refused(train: Run, tmp_path: Path) -> None:
         said = refused("deepfake", option, absent)
         assert f"{option} {absent}: no stage of" in said
         assert f"has {use}; leave it out" in said
-    (tmp_path / "defense.toml").write_text(CONFIGS["defense"])
-    said = refused("defense", "--guide", absent)
-    assert f"--guide {absent}:" in said
-    assert "has no guidance; leave it out" in said
 
 
 def test_an_amplified_start_is_resumed_without_it(train: Run, tmp_path: Path) -> None:

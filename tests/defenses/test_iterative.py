@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmorph import defenses, metrics
 from unmorph.attributes import ATTRIBUTES, edit_targets
@@ -16,7 +16,6 @@ from unmorph.defenses import L2PGD, IterativeDefense
 from unmorph.defenses.base import uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
-from unmorph.runtime import CLASSIFIER
 from unmorph.samples import PORTRAIT
 from unmorph.weights.store import sha256
 
@@ -229,48 +228,6 @@ def test_relative_losses_count_subtle_edits_as_much(faces: Tensor) -> None:
     # d/dx of the mean of (1.5 x + offset - x0)^2 at x0 = 0, over its value there plus 0.01.
     expected = (2 * 1.5 * offsets / (offsets.square() + 0.01)).sum(dim=0) / grey[0].numel()
     torch.testing.assert_close(seen[0].mean(dim=(1, 2, 3)), expected)
-
-
-class ReadsBrightness(nn.Module):
-    """A guide whose logits are a face's brightness."""
-
-    def forward(self, faces: Tensor) -> Tensor:
-        return faces.mean((1, 2, 3))[:, None].expand(-1, 5)
-
-
-def test_a_guide_has_its_say_beside_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Contrast, "size", 128)
-    grey = torch.zeros(2, 3, 128, 128)
-    gradients = []
-    for guidance in (0.0, 0.3):
-        defense = attack("i-fgsm", Contrast(), guidance=guidance)
-        assert ("guide" in defense.about()) == bool(guidance)
-        if guidance:
-            assert defense.about()["guide"]["sha256"] == sha256(CLASSIFIER)
-            defense.guide = ReadsBrightness()  # type: ignore[assignment]
-        seen: list[Tensor] = []
-        monkeypatch.setattr(defense, "velocity", lambda gradient, _, to=seen: to.append(gradient))
-        monkeypatch.setattr(defense, "direction", lambda *_: torch.zeros_like(grey))
-        defense.perturbed(grey, LABELS)
-        gradients.append(seen[0])
-    offsets = torch.stack([0.1 * edit_targets(LABELS, edit).sum(dim=1) for edit in ATTRIBUTES])
-    # What it reads off an edited face is its offset, and off the face itself nothing yet.
-    expected = 0.3 * (1.5 * offsets / 2).sum(dim=0) / grey[0].numel()
-    difference = (gradients[1] - gradients[0]).mean(dim=(1, 2, 3))
-    torch.testing.assert_close(difference, expected, rtol=1e-3, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"guidance": "-1"}, "guidance=-1: must not be negative"),
-        ({"guidance": "1", "mode": "distortion"}, "guidance goes with modes retain and invalid"),
-        ({"guidance": "1"}, "guidance reads faces of 128 pixels, and the deepfake edits"),
-    ],
-)
-def test_wrong_guidance(options: dict[str, str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        defenses.load("i-fgsm", Contrast(), options=options)
 
 
 def total_distance(defense: IterativeDefense, target: str, faces: Tensor, found: Tensor) -> float:

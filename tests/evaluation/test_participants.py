@@ -33,7 +33,7 @@ from unmorph.evaluation.participants import (
     open_labeller,
     open_subject,
 )
-from unmorph.runtime import CLASSIFIER, JUDGE, OnnxDeepfake
+from unmorph.runtime import OnnxDeepfake
 from unmorph.weights.store import identity, sha256
 
 
@@ -246,14 +246,6 @@ def test_judges_faces_of_its_own_size_alone(
     monkeypatch.setattr(participants, "open_deepfake", lambda *_: (larger, {}))
     with pytest.raises(ConfigError, match="big: edits faces of 256 pixels, and the classifiers"):
         open_subject("big", "none", judge=classifier_file)
-
-
-def test_a_guide_is_no_judge() -> None:
-    assert open_subject("stargan", "pgd", judge=CLASSIFIER).judge is not None
-    with pytest.raises(ConfigError, match=r"attributes\.onnx: guided this defense, so it cannot"):
-        open_subject("stargan", "pgd", judge=CLASSIFIER, options={"guidance": "0.1"})
-    guided = open_subject("stargan", "pgd", judge=JUDGE, options={"guidance": "0.1"})
-    assert guided.judge is not None
 
 
 @pytest.mark.skipif("UNMORPH_DATA" not in os.environ, reason="UNMORPH_DATA unset")

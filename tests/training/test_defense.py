@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
-from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset
 from unmorph.deepfakes import Deepfake
 from unmorph.deepfakes.stargan import Generator, StarGAN
@@ -81,26 +80,12 @@ def make(train: FaceDataset, val: FaceDataset, cache: Path, tmp_path: Path) -> M
         deepfake: Deepfake | None = None,
         features: VGGFeatures | None = None,
         folder: str = "run",
-        guide: Path | None = None,
         **others: Deepfake,
     ) -> DefenseTrainer:
         networks = {"stargan": deepfake or Shift(), **others}
-        return DefenseTrainer(
-            config, networks, train, val, tmp_path / folder, cache, features, guide
-        )
+        return DefenseTrainer(config, networks, train, val, tmp_path / folder, cache, features)
 
     return build
-
-
-def save_classifier(path: Path) -> None:
-    weights = AttributeClassifier(4).state_dict().items()
-    torch.save({k: v for k, v in weights if not k.endswith("num_batches_tracked")}, path)
-
-
-@pytest.fixture
-def guide(tmp_path: Path) -> Path:
-    save_classifier(tmp_path / "guide.pt")
-    return tmp_path / "guide.pt"
 
 
 @pytest.mark.parametrize(
@@ -145,40 +130,6 @@ def test_training_teaches_what_stops_the_edit(make: Make, log: RunLog) -> None:
     assert left < 0.3 * first
     assert (protected - faces).abs().max() <= config.epsilon + 1e-6
     assert (log.folder / "defense.png").is_file()
-
-
-class ReadsBrightness(nn.Module):
-    """A guide whose logits are a face's brightness."""
-
-    def forward(self, faces: Tensor) -> Tensor:
-        return faces.mean((1, 2, 3))[:, None].expand(-1, 5)
-
-
-def test_a_guide_comes_to_read_no_edit(make: Make, guide: Path) -> None:
-    config = dataclasses.replace(
-        TINY, guidance=1.0, learning_rate=2e-2, batch_size=4, lambda_mag=0.0, lambda_adv=0.0
-    )
-    run = make(config, Shy(), guide=guide)
-    run.guide = ReadsBrightness()  # type: ignore[assignment]
-    course = [float(run.update()["read"]) for _ in range(60)]
-    assert sum(course[-5:]) < 0.7 * sum(course[:5])
-    assert "read" not in make(folder="unguided").update()
-
-
-def test_guidance_needs_a_guide(make: Make, guide: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(TINY, guidance=1.0)
-    with pytest.raises(ConfigError, match="name a trained classifier with --guide"):
-        make(config)
-    run = make(config, guide=guide)
-    run.save()
-    make(config, guide=guide).restore(run.folder / CHECKPOINT)
-    other = tmp_path / "other.pt"
-    save_classifier(other)
-    with pytest.raises(ConfigError, match="was trained with another guide; give its own"):
-        make(config, guide=other).restore(run.folder / CHECKPOINT)
-    other.write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"other\.pt"):
-        make(config, guide=other)
 
 
 def test_edits_are_drawn_as_often_as_asked(make: Make) -> None:

@@ -100,9 +100,6 @@ def defense(
     without: str = typer.Option(
         "", help="For an ablation: leave out L_pix, L_feat or L_adv (the paper's table 4)."
     ),
-    guide: Path | None = typer.Option(
-        None, help="A trained classifier that is to read no edit, where there is guidance."
-    ),
     weights_from: Path | None = typer.Option(
         None, help="Mirror folder that holds VGG16's weights (or UNMORPH_WEIGHTS_FROM)."
     ),
@@ -120,8 +117,6 @@ def defense(
     _refuse(out, resume, start_from or [], settings)
     if without:
         settings = dataclasses.replace(settings, without=without)
-    if guide is not None and not settings.guidance:
-        raise ConfigError(f"--guide {guide}: {config} has no guidance; leave it out")
     train, val = _splits(data)
     features = None
     if settings.measures_features:
@@ -130,9 +125,7 @@ def defense(
     networks = {
         name: deepfakes.load(name.partition(":")[0], given.get(name)) for name in settings.deepfakes
     }
-    run = DefenseTrainer(
-        settings, networks, train, val, out, _cache(cache), features, guide, device
-    )
+    run = DefenseTrainer(settings, networks, train, val, out, _cache(cache), features, device)
     if start_from and not resume:
         run.start_from(start_from)
     _go(run, out, resume)

@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from unmorph import runtime
 from unmorph.channels.differentiable import DifferentiableChannel
-from unmorph.classifier import load_classifier
 from unmorph.deepfakes.base import Deepfake
 from unmorph.defenses.base import Defense, Options, uniform_noise
 from unmorph.defenses.modes import make_mode
 from unmorph.errors import ConfigError
 from unmorph.layout import autocast
-from unmorph.objectives import reading_loss, relative_weight
-from unmorph.weights.store import identity
+from unmorph.objectives import relative_weight
 
 #: Step size over the run, by name: the share of it at ``step`` of ``steps``.
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
@@ -28,13 +25,11 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {
 
 
 class _Goal(NamedTuple):
-    """One edit, where its output is driven, what its loss counts on each face, and what the guide
-    reads off the faces."""
+    """One edit, where its output is driven, and what its loss counts on each face."""
 
     edit: Callable[[Tensor], Tensor]
     target: Tensor
     weights: Tensor | float
-    read: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -53,9 +48,6 @@ class AttackOptions(Options):
         relative: whether an edit's loss on a face is divided by how far the edit moves it
             unprotected, plus 0.01: subtle edits then weigh nearly as much as strong ones, down to
             those that move less than that.
-        guidance: weight, beside each edit's loss, of what the shipped labeller reads off the
-            protected face and its edit that it does not read off the face
-            (`unmorph.objectives.reading_loss`); 0: it has no say.
         channels: names from `unmorph.channels`, with commas between; each edit of a step sees the
             face through another, and all in turn (expectation over transformations, Athalye et al.
             2018). Empty: as it is.
@@ -69,20 +61,12 @@ class AttackOptions(Options):
     picture: str = ""
     edits_per_step: int = 0
     relative: bool = False
-    guidance: float = 0.0
     channels: str = ""
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.step_size <= 0 or self.edits_per_step < 0:
             raise ConfigError("an attack needs steps >= 1, step_size > 0 and edits_per_step >= 0")
-        if self.guidance < 0:
-            raise ConfigError(f"guidance={self.guidance:g}: must not be negative")
-        if self.guidance and self.mode not in ("retain", "invalid"):
-            raise ConfigError(
-                f"guidance goes with modes retain and invalid: what mode {self.mode} is after is "
-                "to be read otherwise"
-            )
         if self.schedule not in SCHEDULES:
             raise ConfigError(
                 f"unknown schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}"
@@ -107,9 +91,7 @@ class IterativeDefense(Defense):
         seed: of whatever is drawn at random.
 
     Raises:
-        ConfigError: there is no differentiable deepfake, the mode is unknown, or there is guidance
-            and the deepfake's faces are of a size that the labeller does not take.
-        WeightsError: the labeller cannot be had.
+        ConfigError: there is no differentiable deepfake, or the mode is unknown.
     """
 
     options: AttackOptions
@@ -124,22 +106,14 @@ class IterativeDefense(Defense):
                 "give an ONNX file as its weights"
             )
         self.deepfake, self.options, self.seed = deepfake, options, seed
-        if options.guidance and deepfake.size != runtime.SIZE:
-            raise ConfigError(
-                f"guidance reads faces of {runtime.SIZE} pixels, and the deepfake edits faces of "
-                f"{deepfake.size}; leave it out"
-            )
-        self.guide = load_classifier(runtime.CLASSIFIER) if options.guidance else None
         self.mode = make_mode(options.mode, options.picture)
         self.channels = [
             DifferentiableChannel(name) for name in options.channels.split(",") if name
         ]
 
     def about(self) -> dict[str, Any]:
-        """Return what a record says: epsilon, options, which picture is the target, which file the
-        guide."""
-        about = {**super().about(), **self.mode.about()}
-        return about | ({"guide": identity(runtime.CLASSIFIER)} if self.guide else {})
+        """Return what a record says: epsilon, options, and which picture is the target."""
+        return {**super().about(), **self.mode.about()}
 
     def start(self, faces: Tensor) -> Tensor:
         """Return where the search starts (hook)."""
@@ -167,16 +141,11 @@ class IterativeDefense(Defense):
         options = self.options
         if labels is None:
             labels = self.deepfake.read_labels(faces)
-        read = None
-        if self.guide is not None:
-            self.guide.to(faces.device)
-            with torch.no_grad():
-                read = self._read(faces)
         goals = []
         for name in self.deepfake.edits:
             edit = self._towards(self.deepfake.targets(name, labels))
             weights = self._weights(faces, edit) if options.relative else 1.0
-            goals.append(_Goal(edit, self.mode.target(faces, edit), weights, read))
+            goals.append(_Goal(edit, self.mode.target(faces, edit), weights))
         protected = self.start(faces)
         if self.mode.stationary:
             protected = protected + options.step_size * uniform_noise(faces, 1, self.seed).sign()
@@ -209,17 +178,8 @@ class IterativeDefense(Defense):
             with autocast(self.options.precision, arrived.device.type):
                 edited = goal.edit(arrived)
             loss = self.mode.loss(goal.target, arrived, edited.float()) * goal.weights
-            if goal.read is not None:
-                shown = self._read(arrived), self._read(edited.float())
-                loss = loss + self.options.guidance * reading_loss(goal.read, *shown)
             total += torch.autograd.grad(loss.sum(), protected)[0]
         return total
-
-    def _read(self, faces: Tensor) -> Tensor:
-        assert self.guide is not None  # where it is asked
-        with autocast(self.options.precision, faces.device.type):
-            logits: Tensor = self.guide(faces)
-        return logits.float()
 
     def _sent(self, protected: Tensor, turn: int) -> Tensor:
         """Return the protected faces after the channel whose turn it is."""

@@ -206,8 +206,7 @@ def open_subject(
             other arguments are those of the functions above.
 
     Raises:
-        ConfigError: a name is unknown, the deepfake's faces are of a size that no judge takes, or
-            the judge guided the defense.
+        ConfigError: a name is unknown, or the deepfake's faces are of a size that no judge takes.
         WeightsError: a network cannot be had.
     """
     opened_deepfake, about_deepfake = open_deepfake(deepfake, weights, device, compiled)
@@ -222,8 +221,6 @@ def open_subject(
                 f"that read and judge their attributes take {SIZE}"
             )
         opened_judge, about_judge = open_judge(judge)
-        if about_defense.get("guide", {}).get("sha256") == about_judge["sha256"]:
-            raise ConfigError(f"{judge}: guided this defense, so it cannot judge it; name another")
     about = {"deepfake": about_deepfake, "defense": about_defense, "judge": about_judge}
     return Subject(
         opened_deepfake,

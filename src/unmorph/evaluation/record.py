@@ -309,7 +309,7 @@ def is_current(path: str | os.PathLike[str], kind: str, intended: Mapping[str, A
 _CLOSED = {"deepfake", "defense", "judge", "labeller", "grid"}
 
 #: Entries that older records of this schema lack.
-_LATER = {"lists", "listed", "picture_sha256", "guidance"}
+_LATER = {"lists", "listed", "picture_sha256"}
 
 #: What a file of weights is called, which its SHA-256 tells.
 _NAMES = {"origin", "file"}

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unmorph.attributes import ATTRIBUTES
 from unmorph.classifier import AttributeClassifier
 from unmorph.datasets.base import FaceDataset, decoded
-from unmorph.errors import ConfigError
+from unmorph.errors import ConfigError, WeightsError
 from unmorph.layout import autocast, channels_last, open_device
 from unmorph.levels import to_faces
 from unmorph.training.batches import Batches, recolour, uniform
@@ -29,6 +29,7 @@ from unmorph.training.checkpoint import (
 from unmorph.training.config import ClassifierConfig
 from unmorph.training.loop import CHECKPOINT, learning_rate, run_steps
 from unmorph.training.runlog import RunLog
+from unmorph.weights.tensors import load_exported, read_tensors
 
 SIZE = 128
 
@@ -66,6 +67,22 @@ def add_noise(faces: Tensor, most: float, generator: torch.Generator) -> Tensor:
     there = torch.Generator(faces.device)
     there.manual_seed(int(torch.randint(2**62, (), generator=generator)))
     return faces + strength * torch.randn(faces.shape, generator=there, device=faces.device)
+
+
+def load_classifier(path: Path) -> AttributeClassifier:
+    """Build the classifier of an export, frozen and in evaluation mode.
+
+    Raises:
+        WeightsError: the file cannot be read, or is no attribute classifier.
+    """
+    weights = read_tensors(path)
+    stem = weights.get("stem.0.weight", torch.empty(1))
+    classifier = AttributeClassifier(len(stem))
+    try:
+        load_exported(classifier, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: not an exported attribute classifier: {error}") from error
+    return classifier.eval().requires_grad_(False)
 
 
 class ClassifierTrainer:

@@ -187,8 +187,6 @@ class DefenseConfig:
         lambda_mag, lambda_adv, lambda_feat: weights of equations 6 and 8; the paper gives none.
         lambda_ssim: weight, within L_mag, of 1 - SSIM, which the paper's has not: it moves the
             perturbation from smooth skin to where the face has detail.
-        guidance: weight of what a classifier, the guide, reads off protected faces, as they are and
-            edited, that it does not read off the faces (`unmorph.objectives.reading_loss`).
         feature_layers: VGG16 activations of L_feat (`unmorph.perceptual.VGG_LAYERS`).
         feature_faces: on how many faces of a batch L_feat and SSIM are measured: their means are
             then estimates, but VGG16 costs more than the deepfake.
@@ -229,7 +227,6 @@ class DefenseConfig:
     lambda_adv: float = 1.0
     lambda_feat: float = 1e-5
     lambda_ssim: float = 0.0
-    guidance: float = 0.0
     feature_layers: tuple[str, ...] = ("relu1_2", "relu2_2")
     feature_faces: int = 16
     without: str = ""
@@ -254,7 +251,7 @@ class DefenseConfig:
         if self.max_width is not None:
             _positive(self, "max_width")
         _not_negative(self, "lambda_mag", "lambda_adv", "lambda_feat", "lambda_ssim", "muon")
-        _not_negative(self, "smooth", "detail", "learning_rate", "guidance")
+        _not_negative(self, "smooth", "detail", "learning_rate")
         _between(self, 0, 1, "ema")
         _between(self, 0, _LARGEST_SEED, "seed")
         _betas(self.betas)

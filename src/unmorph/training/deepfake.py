@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from unmorph.attributes import ATTRIBUTES, edit_targets
 from unmorph.channels.differentiable import RandomChannels
-from unmorph.classifier import load_classifier
 from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes.stargan import Discriminator, Generator, load_generator
 from unmorph.errors import ConfigError
@@ -31,7 +30,7 @@ from unmorph.training.checkpoint import (
     refuse_other_photos,
     save_checkpoint,
 )
-from unmorph.training.classifier import add_noise, jitter
+from unmorph.training.classifier import add_noise, jitter, load_classifier
 from unmorph.training.config import DeepfakeConfig, DeepfakeStage
 from unmorph.training.lessons import SIZE, Lessons, own_labels
 from unmorph.training.loop import CHECKPOINT, learning_rate, move_average, run_steps

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from unmorph import metrics
 from unmorph.channels.differentiable import RandomChannels
-from unmorph.classifier import load_classifier
 from unmorph.datasets.base import FaceDataset, decoded
 from unmorph.deepfakes import Deepfake
 from unmorph.defenses import PerturbationGenerator
@@ -26,7 +25,6 @@ from unmorph.objectives import (
     feature_loss,
     magnitude_loss,
     pixel_loss,
-    reading_loss,
     relative_weight,
     structure_loss,
     total_loss,
@@ -67,13 +65,7 @@ class DefenseTrainer:
         folder: takes the checkpoint, the log and the pictures.
         cache: folder for decoded faces.
         features: VGG16 for L_feat; needed where ``lambda_feat`` is not 0.
-        guide: a trained classifier's file; needed where there is guidance.
         device: where the networks run.
-
-    Raises:
-        ConfigError: the faces have no labels, an edit is unknown, the deepfakes take faces of
-            different sizes, or there is no guide for guidance.
-        WeightsError: the guide is no classifier.
     """
 
     def __init__(
@@ -85,7 +77,6 @@ class DefenseTrainer:
         folder: Path,
         cache: Path,
         features: VGGFeatures | None = None,
-        guide: Path | None = None,
         device: str = "cpu",
     ) -> None:
         if train.labels is None or val.labels is None:
@@ -93,15 +84,9 @@ class DefenseTrainer:
         known = sorted({edit for name in config.deepfakes for edit in deepfakes[name].edits})
         if unknown := sorted(config.edits.keys() - set(known)):
             raise ConfigError(f"edits = {unknown[0]!r}: no such edit; choose of {', '.join(known)}")
-        if guide is None and config.guidance:
-            raise ConfigError("guidance needs a guide: name a trained classifier with --guide")
         self.config, self.train, self.folder = config, train, folder
         self.device = open_device(device)
         self.features = None if features is None else features.to(self.device)
-        self.guide, self._guide_sha256 = None, ""
-        if guide is not None:
-            self.guide = channels_last(load_classifier(guide)).to(self.device)
-            self._guide_sha256 = sha256(guide)
         self.deepfakes = {
             name: channels_last(deepfakes[name]).to(self.device) for name in config.deepfakes
         }
@@ -143,8 +128,6 @@ class DefenseTrainer:
             self._edit = {name: torch.compile(net) for name, net in self.deepfakes.items()}
             if self.features is not None:
                 self.features.compile()
-            if self.guide is not None:
-                self.guide.compile()
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint must hold to continue as if never stopped."""
@@ -165,8 +148,7 @@ class DefenseTrainer:
         }
 
     def _networks(self) -> dict[str, str | None]:
-        networks = {name: net.provenance.get("sha256") for name, net in self.deepfakes.items()}
-        return networks | ({"guide": self._guide_sha256} if self.guide else {})
+        return {name: net.provenance.get("sha256") for name, net in self.deepfakes.items()}
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same configuration (``report_every`` may differ).
@@ -237,11 +219,7 @@ class DefenseTrainer:
         if self.features is not None and config.measures_features:
             with autocast(self.config.precision, self.device.type):
                 feature = feature_loss(self.features, faces[some], protected[some]).float().mean()
-        found = {name: self._left(name, faces, posted, labels) for name in self.deepfakes}
-        left = {name: value for name, (value, _) in found.items()}
-        reading = torch.zeros(())
-        if config.guidance:
-            reading = self._reading(faces, [protected, *(edited for _, edited in found.values())])
+        left = {name: self._left(name, faces, posted, labels) for name in self.deepfakes}
         weighted = [weight * left[name] for name, weight in config.deepfakes.items()]
         adversarial = torch.stack(weighted).sum()
         magnitude = magnitude_loss(
@@ -253,7 +231,6 @@ class DefenseTrainer:
         )
         lambda_adv = config.lambda_adv * (config.without != "L_adv")
         loss = total_loss(magnitude, adversarial, self.lambda_mag, lambda_adv)
-        loss = loss + config.guidance * reading
         self.defense.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
@@ -263,16 +240,11 @@ class DefenseTrainer:
             figures |= {f"adv {name}": value for name, value in left.items()}
         if config.lambda_ssim:
             figures["1 - SSIM"] = structure
-        if config.guidance:
-            figures["read"] = reading
         self._follow(pixel.detach())
         return {name: value.detach() for name, value in figures.items()}
 
-    def _left(
-        self, name: str, faces: Tensor, posted: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return L_adv of one deepfake over the batch, what edits still do to posted faces, and
-        those faces edited."""
+    def _left(self, name: str, faces: Tensor, posted: Tensor, labels: Tensor) -> Tensor:
+        """Return L_adv of one deepfake over the batch: what edits still do to posted faces."""
         deepfake, edit = self.deepfakes[name], self._edit[name]
         choices = [deepfake.targets(chosen, labels) for chosen in deepfake.edits]
         edits = self.config.edits
@@ -285,16 +257,7 @@ class DefenseTrainer:
             with torch.no_grad(), autocast(self.config.precision, self.device.type):
                 unprotected = edit(faces, targets).float()
             left = left * relative_weight(faces, unprotected)
-        return left.mean(), edited
-
-    def _reading(self, faces: Tensor, others: Sequence[Tensor]) -> Tensor:
-        """Return how far the guide reads other pictures of a batch not as it reads its faces."""
-        assert self.guide is not None  # refused at the start
-        with autocast(self.config.precision, self.device.type):
-            with torch.no_grad():
-                read = self.guide(faces).float()
-            shown = [self.guide(batch).float() for batch in others]
-        return reading_loss(read, *shown).mean()
+        return left.mean()
 
     @torch.no_grad()
     def _follow(self, pixel: Tensor) -> None:
