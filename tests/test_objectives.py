@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +8,6 @@ from unmorph.deepfakes.stargan import Generator, StarGAN
 from unmorph.defenses import PerturbationGenerator
 from unmorph.objectives import (
     adversarial_loss,
-    decibel_loss,
     feature_loss,
     magnitude_loss,
     pixel_loss,
@@ -42,16 +39,6 @@ def test_pixel_and_adversarial_loss_are_mean_squares_per_face() -> None:
     close(pixel_loss(faces, protected), [0.03, 0.01])
     edited = protected + torch.tensor([0.2, 0.3])[:, None, None, None]
     close(adversarial_loss(protected, edited), [0.04, 0.09])
-
-
-def test_decibel_loss_is_the_pixel_loss_at_the_psnr_asked_for() -> None:
-    pixel = torch.tensor([0.0002, 0.0004, 0.0008], requires_grad=True)
-    wanted = 4 / 10**4  # 40 dB
-    found = decibel_loss(pixel, 40.0)
-    close(found.detach(), [wanted * (1 - math.log(2)), wanted, wanted * (1 + math.log(2))])
-    found.sum().backward()
-    assert pixel.grad is not None
-    close(pixel.grad, [2.0, 1.0, 0.5])
 
 
 def test_feature_loss(features: VGGFeatures) -> None:

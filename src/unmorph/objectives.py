@@ -19,28 +19,6 @@ def pixel_loss(faces: Tensor, protected: Tensor) -> Tensor:
     return (protected - faces).square().mean(dim=(1, 2, 3))
 
 
-def decibel_loss(pixel: Tensor, psnr: float) -> Tensor:
-    """L_pix by each face's PSNR, which table 1 has the mean of, and not by its squared error.
-
-    Not in the paper. Its value and its slope are those of `pixel_loss` where a face has the PSNR
-    asked for; beyond, where edits are hard to stop, another step that way costs less.
-
-    Args:
-        pixel: `pixel_loss`, (N,).
-        psnr: what is asked for, in dB.
-
-    Returns:
-        One figure a face, (N,).
-    """
-    wanted = squared_error(psnr)
-    return wanted * (1 + (pixel / wanted).log())
-
-
-def squared_error(psnr: float) -> float:
-    """Return the mean squared error on [-1,1] of so many decibels."""
-    return float(4 / 10 ** (psnr / 10))
-
-
 def feature_loss(features: VGGFeatures, faces: Tensor, protected: Tensor) -> Tensor:
     """L_feat, equation 5: the distance of VGG16 features, the perceptual metric's formula."""
     return features.distance(faces, protected)

@@ -294,28 +294,11 @@ def test_ssim_has_a_say_where_asked_for(make: Make) -> None:
     assert not torch.equal(run.defense.first.weight, plain.defense.first.weight)
 
 
-@pytest.mark.parametrize("decibels", [False, True])
 @pytest.mark.parametrize(("psnr", "change"), [(60.0, 0.01), (10.0, -0.01)])
-def test_lambda_is_steered_towards_the_psnr(
-    make: Make, psnr: float, change: float, decibels: bool
-) -> None:
-    run = make(dataclasses.replace(TINY, psnr=psnr, lambda_mag=3.0, decibels=decibels))
+def test_lambda_is_steered_towards_the_psnr(make: Make, psnr: float, change: float) -> None:
+    run = make(dataclasses.replace(TINY, psnr=psnr, lambda_mag=3.0))
     run.update()
     assert math.log(run.lambda_mag / 3) == pytest.approx(change, rel=0.05)
-
-
-def test_decibels_are_of_each_face(make: Make) -> None:
-    config = dataclasses.replace(TINY, psnr=40.0, batch_size=4)
-    plain, run = make(config), make(dataclasses.replace(config, decibels=True), folder="decibels")
-    with torch.no_grad():
-        faces, _ = make(config, folder="same").batches.next()
-        errors = (run.defense.protect(faces) - faces).square().mean((1, 2, 3))
-    assert errors.max() > 1.01 * errors.min()
-    found = float(run.update()["pix"])
-    assert found == pytest.approx(1e-4 * 4 * (1 + (errors / 4e-4).log()).mean().item(), rel=1e-3)
-    assert float(plain.update()["pix"]) == pytest.approx(errors.mean().item(), rel=1e-3)
-    with pytest.raises(ConfigError, match="decibels: need the psnr that is asked for; add it"):
-        dataclasses.replace(TINY, decibels=True)
 
 
 def test_another_configuration_is_refused(make: Make) -> None:

@@ -193,8 +193,6 @@ class DefenseConfig:
         without: the term of `LOSS_TERMS` that is left out, for an ablation; empty: none is.
         psnr: where given, lambda_mag is steered so that the protected faces keep this PSNR in dB
             (of the mean squared error over a batch), starting from ``lambda_mag``.
-        decibels: whether L_pix counts each face's PSNR, and ``psnr`` is their mean
-            (`unmorph.objectives.decibel_loss`).
         relative: whether L_adv is divided by how far the edit moves the unprotected face, plus
             0.01: subtle edits then weigh nearly as much as strong ones, as they do in
             edit suppression, down to those that move less than that.
@@ -233,7 +231,6 @@ class DefenseConfig:
     feature_faces: int = 16
     without: str = ""
     psnr: float | None = None
-    decibels: bool = False
     relative: bool = False
     edits: dict[str, float] = field(default_factory=dict)
     channels: dict[str, float] = field(default_factory=dict)
@@ -260,8 +257,6 @@ class DefenseConfig:
         _betas(self.betas)
         if self.psnr is not None:
             _between(self, 0, 100, "psnr")
-        elif self.decibels:
-            raise ConfigError("decibels: need the psnr that is asked for; add it")
         if self.without:
             _one_of("without", self.without, LOSS_TERMS)
         if self.without and self.psnr is not None:

@@ -22,12 +22,10 @@ from unmorph.layout import autocast, channels_last, open_device
 from unmorph.levels import to_faces
 from unmorph.objectives import (
     adversarial_loss,
-    decibel_loss,
     feature_loss,
     magnitude_loss,
     pixel_loss,
     relative_weight,
-    squared_error,
     structure_loss,
     total_loss,
 )
@@ -213,10 +211,7 @@ class DefenseTrainer:
             perturbation = self._perturb(faces).float()
         protected = self.defense.bounded(faces, faces + perturbation)
         posted = self.channels(protected) if self.channels else protected
-        pixel = pixel_loss(faces, protected)
-        if config.decibels and config.psnr is not None:
-            pixel = decibel_loss(pixel, config.psnr)
-        pixel = pixel.mean()
+        pixel = pixel_loss(faces, protected).mean()
         feature, structure = torch.zeros(()), torch.zeros(())
         some = slice(config.feature_faces)
         if config.lambda_ssim:
@@ -270,7 +265,8 @@ class DefenseTrainer:
         average, own = self.average.state_dict(), self.defense.state_dict()
         move_average(average, own, self.config.ema, self.step)
         if self.config.psnr is not None:
-            excess = (pixel / squared_error(self.config.psnr) - 1).clamp(-1, 1)
+            wanted = 4 / 10 ** (self.config.psnr / 10)
+            excess = (pixel / wanted - 1).clamp(-1, 1)
             self.lambda_mag = self.lambda_mag * (_STEERING * excess).exp()
 
     @torch.no_grad()
